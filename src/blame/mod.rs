@@ -1,0 +1,5 @@
+//! Who last changed a line. Knows repositories, revisions, paths and lines; knows no report.
+
+mod types;
+
+pub use types::*;

@@ -1,0 +1,209 @@
+//! The plain question and answer types of blame. The rest of the house, `triage` included, speaks these;
+//! they hold no git objects and do no work.
+//!
+//! Lines are 1-based outside (here), 0-based inside the tracer. Paths are relative to the top of the
+//! repository with `/` between their parts, and are bytes: git does not promise UTF-8.
+
+use std::num::NonZeroU32;
+
+use bstr::BString;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A full commit id: 40 hexadecimal digits, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CommitId(pub String);
+
+impl std::fmt::Display for CommitId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl CommitId {
+    /// The first 10 digits, for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..10).unwrap_or(&self.0)
+    }
+}
+
+/// Where a line stands: repository, path in it, line, at one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The repository's configured name.
+    pub repository: String,
+    /// The commit at which `path` and `line` hold.
+    pub revision: CommitId,
+    /// The file, relative to the top of the repository.
+    pub path: BString,
+    /// 1-based.
+    pub line: NonZeroU32,
+}
+
+/// Where blame ends: the commit, path and line in which a line was last really changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The commit that last changed the line.
+    pub commit: CommitId,
+    /// The file's path in that commit.
+    pub path: BString,
+    /// The line's number in that commit's file, 1-based.
+    pub line: NonZeroU32,
+}
+
+/// A git signature after `.mailmap`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Author {
+    /// As git shows it; invalid UTF-8 replaced.
+    pub name: String,
+    /// As git shows it; may be empty, and need not be an address.
+    pub mail: String,
+    /// The author's time of the commit.
+    pub time: Timestamp,
+}
+
+/// The answer to "who last changed this line".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blame {
+    /// The line that was asked for.
+    pub place: Place,
+    /// Where its history ends.
+    pub origin: Origin,
+    /// Who wrote it there.
+    pub author: Author,
+    /// The first line of that commit's message; invalid UTF-8 replaced.
+    pub summary: String,
+    /// True where history was cut off at `origin` (a shallow clone): the real author may be older.
+    pub boundary: bool,
+    /// Commits that changed the line and were passed over on purpose (ignored revisions), newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<CommitId>,
+    /// The lines around `place` at its revision; invalid UTF-8 replaced.
+    pub source: Vec<SourceLine>,
+    /// How sure it is that `place` is the line that was running.
+    pub confidence: Confidence,
+}
+
+/// One line of source for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// 1-based.
+    pub number: u32,
+    /// Without its line ending; invalid UTF-8 replaced; cut at 500 characters.
+    pub text: String,
+}
+
+/// How sure it is that a place is the line that was running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "level", rename_all = "snake_case")]
+pub enum Confidence {
+    /// The report named its revision, or the source text of the frame is the line's.
+    High {
+        /// In words, for the mail and `explain`.
+        why: String,
+    },
+    /// Nothing speaks for or against it: no revision named, no text sent.
+    Medium {
+        /// In words, for the mail and `explain`.
+        why: String,
+    },
+    /// The evidence speaks against it.
+    Low {
+        /// In words, for the mail and `explain`.
+        why: String,
+    },
+}
+
+impl Confidence {
+    /// The reason in words.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::High { why } | Self::Medium { why } | Self::Low { why } => why,
+        }
+    }
+}
+
+/// Why there is no answer. Each is remembered for a time of its own: see [`BlameError::retry_after`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum BlameError {
+    /// No repository of that name is configured.
+    #[error("no repository is called {name:?}")]
+    UnknownRepository {
+        /// As asked.
+        name: String,
+    },
+    /// The repository cannot be opened or read.
+    #[error("repository {name:?}: {reason}")]
+    Repository {
+        /// As configured.
+        name: String,
+        /// What git says.
+        reason: String,
+    },
+    /// The repository has no commit yet.
+    #[error("repository {name:?} has no commits")]
+    Empty {
+        /// As configured.
+        name: String,
+    },
+    /// The revision does not exist there.
+    #[error("revision {revision:?} is not in repository {name:?}")]
+    NoRevision {
+        /// As configured.
+        name: String,
+        /// As asked.
+        revision: String,
+    },
+    /// The revision's short id fits several commits.
+    #[error("revision {revision:?} is ambiguous in repository {name:?}")]
+    AmbiguousRevision {
+        /// As configured.
+        name: String,
+        /// As asked.
+        revision: String,
+    },
+    /// The path is not a file at that revision.
+    #[error("{path} is not a file at revision {revision}")]
+    NoPath {
+        /// As asked.
+        path: BString,
+        /// The commit looked at.
+        revision: CommitId,
+        /// More in words: "it is a folder", "it is a submodule".
+        hint: String,
+    },
+    /// The file has fewer lines.
+    #[error("{path} has {lines} lines at revision {revision}, not {line}")]
+    NoLine {
+        /// As asked.
+        path: BString,
+        /// The commit looked at.
+        revision: CommitId,
+        /// How many lines it has.
+        lines: u32,
+        /// As asked.
+        line: u32,
+    },
+    /// The walk took longer than the deadline.
+    #[error("blame took longer than {seconds} s")]
+    TooSlow {
+        /// The deadline.
+        seconds: u64,
+    },
+}
+
+impl BlameError {
+    /// How long this answer stands before the same question is worth asking again.
+    #[must_use]
+    pub fn retry_after(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(match self {
+            Self::Repository { .. } | Self::UnknownRepository { .. } => 10,
+            Self::Empty { .. } | Self::NoRevision { .. } | Self::AmbiguousRevision { .. } => 60,
+            Self::NoPath { .. } | Self::NoLine { .. } => 24 * 3600,
+            Self::TooSlow { .. } => 3600,
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! From bytes on a socket to a [`Report`](crate::report::Report).
+
+pub mod text;
