@@ -6,4 +6,7 @@
 pub mod blame;
 pub mod clock;
 pub mod ingest;
+pub mod notify;
 pub mod report;
+pub mod store;
+pub mod triage;

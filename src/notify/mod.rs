@@ -1,0 +1,3 @@
+//! From a decision to a delivered mail.
+
+pub mod notice;

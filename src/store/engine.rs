@@ -1,0 +1,241 @@
+//! The one SQLite file: who may write it, how it is opened, how a transaction is run.
+//!
+//! WAL with `synchronous=FULL`: a transaction that returned is on disk. One writer (`BEGIN IMMEDIATE`),
+//! a few readers. Both `read` and `write` block; async code calls them through
+//! [`tokio::task::spawn_blocking`] or from a thread of its own.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::migrate;
+
+/// The database's file name within the data directory.
+const DATABASE: &str = "blamed.sqlite3";
+/// The file that the one daemon of a data directory holds locked.
+const LOCK: &str = "blamed.lock";
+/// How long a command waits for a transaction of the daemon (or the other way round) to end.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Readers kept open between uses; more are opened when more are needed at once.
+const IDLE_READERS: usize = 4;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data directory or a file in it cannot be used.
+    #[error("{path}: {source}")]
+    Directory {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another daemon holds the data directory.
+    #[error("{path} is in use by another blamed{by}; stop that one, or pass another --data-dir", by = match .pid { Some(pid) => format!(" (process {pid})"), None => String::new() })]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// The other's process id, where it could be read.
+        pid: Option<u32>,
+    },
+    /// The database was written by a newer version of this program.
+    #[error(
+        "{path} has schema {found}, and this blamed knows {known} at most: it was written by a newer version; run that one"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema known here.
+        known: i64,
+    },
+    /// SQLite refused.
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A stored document cannot be read back, or a new one not be written.
+    #[error("stored document: {0}")]
+    Document(#[from] serde_json::Error),
+}
+
+impl StoreError {
+    /// Whether the disk is full (or a quota is reached): nothing is lost, and writing works again once
+    /// there is room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+    }
+}
+
+/// The store of one data directory. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    /// Held for as long as the store lives; `None` for commands that work beside a daemon.
+    _lock: Option<File>,
+}
+
+/// One transaction, and the vocabulary to speak to it. Its methods stand beside the rows they are about.
+pub struct Tx<'a>(pub(super) Transaction<'a>);
+
+impl Store {
+    /// Opens the store for the daemon: creates the directory and the database where missing, migrates,
+    /// and keeps every other daemon out for as long as this store lives.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] where another daemon runs on it; otherwise what the system or SQLite says.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::Directory { path, source }
+        };
+        create_private_dir(data_dir).map_err(at(data_dir))?;
+        let path = data_dir.join(LOCK);
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                return Err(StoreError::InUse { path: data_dir.to_owned(), pid });
+            }
+            Err(std::fs::TryLockError::Error(source)) => return Err(StoreError::Directory { path, source }),
+        }
+        lock.set_len(0).map_err(at(&path))?;
+        io::Write::write_all(&mut &lock, format!("{}\n", std::process::id()).as_bytes())
+            .map_err(at(&path))?;
+        Self::connect(data_dir, Some(lock))
+    }
+
+    /// Opens the store beside a daemon that may be running, for commands such as `blamed known`.
+    ///
+    /// # Errors
+    /// What the system or SQLite says.
+    pub fn open_beside(data_dir: &Path) -> Result<Self, StoreError> {
+        create_private_dir(data_dir)
+            .map_err(|source| StoreError::Directory { path: data_dir.to_owned(), source })?;
+        Self::connect(data_dir, None)
+    }
+
+    fn connect(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
+        let path = data_dir.join(DATABASE);
+        let mut writer = Connection::open(&path)?;
+        writer.busy_timeout(BUSY_TIMEOUT)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "foreign_keys", true)?;
+        writer.set_prepared_statement_cache_capacity(64);
+        migrate::run(&mut writer, &path)?;
+        Ok(Self(Arc::new(Inner {
+            path,
+            writer: Mutex::new(writer),
+            readers: Mutex::new(Vec::new()),
+            _lock: lock,
+        })))
+    }
+
+    /// Runs `work` in a transaction that may write. It is committed, durably, when `work` returns `Ok`,
+    /// and undone otherwise. Blocks.
+    ///
+    /// # Errors
+    /// What `work` returns, or what SQLite says of the transaction.
+    pub fn write<T, E: From<StoreError>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let mut writer = lock(&self.0.writer);
+        let tx =
+            writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+        let tx = Tx(tx);
+        let value = work(&tx)?;
+        tx.0.commit().map_err(StoreError::from)?;
+        Ok(value)
+    }
+
+    /// Runs `work` in a transaction that sees one state of the store throughout. Blocks.
+    ///
+    /// # Errors
+    /// What `work` returns, or what SQLite says of the transaction.
+    pub fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let idle = lock(&self.0.readers).pop();
+        let mut reader = match idle {
+            Some(reader) => reader,
+            None => self.open_reader().map_err(StoreError::from)?,
+        };
+        let value = {
+            let tx =
+                reader.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
+            work(&Tx(tx))
+        };
+        let mut readers = lock(&self.0.readers);
+        if readers.len() < IDLE_READERS {
+            readers.push(reader);
+        }
+        value
+    }
+
+    fn open_reader(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&self.0.path, flags)?;
+        reader.busy_timeout(BUSY_TIMEOUT)?;
+        reader.set_prepared_statement_cache_capacity(64);
+        Ok(reader)
+    }
+}
+
+/// A panic in a closure undoes its transaction and leaves the connection sound, so poison is no news.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reports hold source code and addresses: the directory is its owner's alone.
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_refused_and_told_who_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Store::open(dir.path()).unwrap();
+        let error = Store::open(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("in use by another blamed"), "{error}");
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        Store::open_beside(dir.path()).unwrap();
+        drop(first);
+        Store::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_failed_closure_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let failed: Result<(), StoreError> = store.write(|tx| {
+            tx.0.execute_batch("CREATE TABLE half (done INTEGER)")?;
+            Err(rusqlite::Error::QueryReturnedNoRows.into())
+        });
+        assert!(failed.is_err());
+        let tables: i64 = store
+            .read(|tx| -> Result<_, StoreError> {
+                Ok(tx
+                    .0
+                    .query_row("SELECT count(*) FROM sqlite_master WHERE name = 'half'", [], |r| r.get(0))?)
+            })
+            .unwrap();
+        assert_eq!(tables, 0);
+    }
+}

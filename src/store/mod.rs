@@ -1,0 +1,14 @@
+//! What is remembered, in one SQLite file of the data directory.
+//!
+//! [`Store::read`] and [`Store::write`] run one closure in one transaction; [`Tx`] is the vocabulary the
+//! closure speaks: one method, one statement, its SQL whole and readable in place. Everything that must
+//! happen together happens in one closure. Times are BIGINT milliseconds since 1970 UTC.
+//!
+//! The SQL keeps to what SQLite and PostgreSQL both speak.
+
+mod engine;
+mod migrate;
+mod outbox;
+
+pub use engine::{Store, StoreError, Tx};
+pub use outbox::{Delivery, DeliveryState};
