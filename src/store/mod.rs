@@ -7,8 +7,16 @@
 //! The SQL keeps to what SQLite and PostgreSQL both speak.
 
 mod engine;
+mod faults;
+mod inbox;
 mod migrate;
 mod outbox;
+mod projects;
+mod rules;
 
 pub use engine::{Store, StoreError, Tx};
+pub use faults::{Fault, FaultId, NewFault, Occurrence};
+pub use inbox::Parked;
 pub use outbox::{Delivery, DeliveryState};
+pub use projects::{Project, ProjectId};
+pub use rules::StoredRule;

@@ -4,4 +4,9 @@
 //! [`walk`] gives each frame a verdict by the [`rules`] and settles on a suspect; once blame has named an
 //! author, [`identity`] says whom to write to and [`decide`] whether, and why.
 
+pub mod decide;
+pub mod identity;
+pub mod paths;
+pub mod rules;
 pub mod verdict;
+pub mod walk;

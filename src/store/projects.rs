@@ -1,0 +1,67 @@
+//! Projects and the keys their programs report with.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{StoreError, Tx};
+
+/// A project's number: part of the addresses that clients are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProjectId(pub i64);
+
+/// A project as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Its number.
+    pub id: ProjectId,
+    /// Its name, unique.
+    pub name: String,
+}
+
+impl Tx<'_> {
+    /// The project of that name, made where missing.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn ensure_project(&self, name: &str, now: i64) -> Result<ProjectId, StoreError> {
+        let sql = "
+            INSERT INTO projects (name, created_at) VALUES (?1, ?2)
+            ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id";
+        Ok(self.0.prepare_cached(sql)?.query_row(params![name, now], |row| row.get(0).map(ProjectId))?)
+    }
+
+    /// The project that a living key belongs to.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn project_of_key(&self, key: &str) -> Result<Option<Project>, StoreError> {
+        let sql = "
+            SELECT p.id, p.name FROM project_keys k JOIN projects p ON p.id = k.project
+            WHERE k.key = ?1 AND k.revoked_at IS NULL";
+        let project = |row: &rusqlite::Row<'_>| Ok(Project { id: ProjectId(row.get(0)?), name: row.get(1)? });
+        Ok(self.0.prepare_cached(sql)?.query_row([key], project).optional()?)
+    }
+
+    /// The living keys of a project, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn keys(&self, project: ProjectId) -> Result<Vec<String>, StoreError> {
+        let sql = "
+            SELECT key FROM project_keys WHERE project = ?1 AND revoked_at IS NULL ORDER BY created_at, key";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let keys = statement.query_map([project.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(keys)
+    }
+
+    /// Gives a project a key. One that exists already stays with the project it belongs to.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn add_key(&self, project: ProjectId, key: &str, now: i64) -> Result<(), StoreError> {
+        let sql = "
+            INSERT INTO project_keys (key, project, created_at) VALUES (?1, ?2, ?3)
+            ON CONFLICT (key) DO NOTHING";
+        self.0.prepare_cached(sql)?.execute(params![key, project.0, now])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The lists that people keep, and the settings beside them. Every change moves the generation, by which
+//! a daemon notices what a command changed.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, params};
+
+use super::{StoreError, Tx};
+use crate::triage::rules::{Rule, RuleId, Rulebook, Settings};
+
+/// A rule with its history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRule {
+    /// Its number.
+    pub id: RuleId,
+    /// What it says.
+    pub rule: Rule,
+    /// In milliseconds since 1970 UTC.
+    pub created_at: i64,
+    /// Who made it.
+    pub created_by: String,
+    /// Occurrences it applied to.
+    pub hits: u64,
+    /// The last of them, in milliseconds since 1970 UTC.
+    pub last_hit: Option<i64>,
+}
+
+impl Tx<'_> {
+    /// Counts every change of rules and settings; equal numbers, equal books.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn generation(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT value FROM generation WHERE id = 1";
+        Ok(self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    }
+
+    fn next_generation(&self) -> Result<(), StoreError> {
+        let sql = "UPDATE generation SET value = value + 1 WHERE id = 1";
+        self.0.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// Every rule and the settings.
+    ///
+    /// # Errors
+    /// What SQLite says, or a rule that cannot be read back.
+    pub fn rulebook(&self) -> Result<Rulebook, StoreError> {
+        let rules = self.rules()?.into_iter().map(|stored| (stored.id, stored.rule)).collect();
+        Ok(Rulebook { generation: self.generation()?, settings: self.settings()?, rules })
+    }
+
+    /// Every rule, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says, or a rule that cannot be read back.
+    pub fn rules(&self) -> Result<Vec<StoredRule>, StoreError> {
+        let sql = "SELECT id, body, created_at, created_by, hits, last_hit FROM rules ORDER BY id";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut rules = Vec::new();
+        while let Some(row) = rows.next()? {
+            rules.push(StoredRule {
+                id: RuleId(row.get(0)?),
+                rule: serde_json::from_str(&row.get::<_, String>(1)?)?,
+                created_at: row.get(2)?,
+                created_by: row.get(3)?,
+                hits: row.get(4)?,
+                last_hit: row.get(5)?,
+            });
+        }
+        Ok(rules)
+    }
+
+    /// Adds a rule.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn add_rule(&self, rule: &Rule, by: &str, now: i64) -> Result<RuleId, StoreError> {
+        let sql = "
+            INSERT INTO rules (kind, body, created_at, created_by) VALUES (?1, ?2, ?3, ?4) RETURNING id";
+        let body = serde_json::to_string(rule)?;
+        let id = self
+            .0
+            .prepare_cached(sql)?
+            .query_row(params![rule.kind(), body, now, by], |row| row.get(0).map(RuleId))?;
+        self.next_generation()?;
+        Ok(id)
+    }
+
+    /// Removes a rule of a list. `false`: that list has none of that number.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn remove_rule(&self, id: RuleId, kind: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM rules WHERE id = ?1 AND kind = ?2";
+        let removed = self.0.prepare_cached(sql)?.execute(params![id.0, kind])? == 1;
+        if removed {
+            self.next_generation()?;
+        }
+        Ok(removed)
+    }
+
+    /// Notes that a rule applied to `count` occurrences.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hit_rule(&self, id: RuleId, count: u64, now: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE rules SET hits = hits + ?2, last_hit = ?3 WHERE id = ?1";
+        self.0.prepare_cached(sql)?.execute(params![id.0, count, now])?;
+        Ok(())
+    }
+
+    /// The settings; what was never set has its default.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn settings(&self) -> Result<Settings, StoreError> {
+        let mut settings = Settings::default();
+        if let Some(threshold) = self.setting("threshold")?.and_then(|text| text.parse().ok()) {
+            settings.threshold = threshold;
+        }
+        settings.cutoff = self.setting("cutoff")?.and_then(|text| text.parse::<Timestamp>().ok());
+        Ok(settings)
+    }
+
+    fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT value FROM settings WHERE name = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?)
+    }
+
+    /// Keeps the settings.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn set_settings(&self, settings: &Settings, by: &str, now: i64) -> Result<(), StoreError> {
+        let cutoff = settings.cutoff.map(|cutoff| cutoff.to_string()).unwrap_or_default();
+        for (name, value) in [("threshold", settings.threshold.to_string()), ("cutoff", cutoff)] {
+            let sql = "
+                INSERT INTO settings (name, value, changed_at, changed_by) VALUES (?1, ?2, ?3, ?4)
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at,
+                    changed_by = excluded.changed_by WHERE settings.value <> excluded.value";
+            self.0.prepare_cached(sql)?.execute(params![name, value, now, by])?;
+        }
+        self.next_generation()
+    }
+}
