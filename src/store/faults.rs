@@ -139,6 +139,20 @@ impl Tx<'_> {
         Ok(FaultId(id))
     }
 
+    /// A project's fault of that identity.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn fault_of_identity(
+        &self,
+        project: ProjectId,
+        identity: &str,
+    ) -> Result<Option<FaultId>, StoreError> {
+        let sql = "SELECT id FROM faults WHERE project = ?1 AND identity = ?2";
+        let mut statement = self.0.prepare_cached(sql)?;
+        Ok(statement.query_row(params![project.0, identity], |row| row.get(0).map(FaultId)).optional()?)
+    }
+
     /// One fault.
     ///
     /// # Errors

@@ -93,13 +93,13 @@ impl Tx<'_> {
         rows.next()?.map(parked).transpose()
     }
 
-    /// When the next place is due, in milliseconds since 1970 UTC.
+    /// When the next place after `now` is due, in milliseconds since 1970 UTC.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn next_parked(&self) -> Result<Option<i64>, StoreError> {
-        let sql = "SELECT next_at FROM inbox ORDER BY next_at LIMIT 1";
-        Ok(self.0.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?)
+    pub fn next_parked(&self, now: i64) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT next_at FROM inbox WHERE next_at > ?1 ORDER BY next_at LIMIT 1";
+        Ok(self.0.prepare_cached(sql)?.query_row([now], |row| row.get(0)).optional()?)
     }
 
     /// Puts a place off, with the reason in words.

@@ -66,6 +66,8 @@ pub enum Mapping {
         file: TrackedFile,
         /// In words.
         why: String,
+        /// The line as the file has it, where the frame carries no text of its own.
+        text: Option<String>,
     },
     /// It is no file of ours, or cannot be told; the reason in words.
     Foreign(String),
@@ -148,7 +150,7 @@ impl CodeMap {
                     .frames
                     .iter()
                     .zip(names)
-                    .map(|(frame, name)| self.settle(frame, name, sources, &mounts))
+                    .map(|(frame, name)| with_text(self.settle(frame, name, sources, &mounts), frame, sources))
                     .collect()
             })
             .collect()
@@ -256,7 +258,7 @@ impl CodeMap {
             listing.files.binary_search(&path).ok()?;
             let server = mount.server.join(&b'/').as_bstr().to_string();
             let file = TrackedFile { repository: mount.repository.clone(), path };
-            Some(Mapping::Ours { file, why: format!("the project is deployed at /{server}") })
+            Some(Mapping::Ours { file, why: format!("the project is deployed at /{server}"), text: None })
         })
     }
 
@@ -312,7 +314,7 @@ fn choose(
     }
     if let [found] = matches.as_slice() {
         return match accept(found) {
-            Ok(why) => Mapping::Ours { file: found.file.clone(), why },
+            Ok(why) => Mapping::Ours { file: found.file.clone(), why, text: None },
             Err(mapping) => mapping,
         };
     }
@@ -327,6 +329,21 @@ fn choose(
         None => "and no source text was sent to tell them apart",
     };
     Mapping::Foreign(format!("ambiguous: it could be {}{more}, {evidence}", named.join(", ")))
+}
+
+/// Adds the file's own line where the frame carries none: rules about code hold for it all the same.
+fn with_text(mapping: Mapping, frame: &Frame, sources: Sources<'_>) -> Mapping {
+    match mapping {
+        Mapping::Ours { file, why, text: None } if frame.text.is_none() => {
+            let text = frame.line.and_then(|line| {
+                let content = sources(&file)?;
+                let line = content.lines().nth(line.get() as usize - 1)?;
+                Some(line.to_str_lossy().trim_end().to_owned())
+            });
+            Mapping::Ours { file, why, text }
+        }
+        mapping => mapping,
+    }
 }
 
 /// Whether the frame's text is a line of the file. `None`: no text was sent, or the file cannot be read.

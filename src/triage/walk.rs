@@ -126,7 +126,7 @@ pub fn walk(
                     file: file.clone(),
                     line,
                     function: frame.function.clone(),
-                    text: frame.text.clone(),
+                    text: frame.text.clone().or_else(|| own_text(&mapped[e][f]).map(str::to_owned)),
                     known: rule,
                 };
                 if frame_type.is_candidate() {
@@ -164,7 +164,7 @@ fn judge(
     now: Timestamp,
 ) -> (FrameType, String, Option<RuleId>) {
     let function = frame.function.as_deref();
-    let text = frame.text.as_deref();
+    let text = frame.text.as_deref().or_else(|| own_text(mapping));
     let third_party = |file: &str, tracked: bool| {
         let (id, pattern) = rulebook.third_party(Code { file, function, text }, tracked)?;
         let reason = format!("on the third-party whitelist: {} (rule {id})", pattern.describe());
@@ -174,7 +174,7 @@ fn judge(
         Mapping::Foreign(why) => {
             return third_party(&frame.file, false).unwrap_or((FrameType::BadPath, why.clone(), None));
         }
-        Mapping::Ours { file, why } => (file.path.to_string(), why),
+        Mapping::Ours { file, why, .. } => (file.path.to_string(), why),
     };
     if frame.line.is_none() {
         return (FrameType::BadPath, "no line number was sent".to_owned(), None);
@@ -202,6 +202,13 @@ fn judge(
         return (FrameType::Raise, "the line raises; the line that called it is looked at".to_owned(), None);
     }
     (FrameType::Default, why.clone(), None)
+}
+
+fn own_text(mapping: &Mapping) -> Option<&str> {
+    match mapping {
+        Mapping::Ours { text, .. } => text.as_deref(),
+        Mapping::Foreign(_) => None,
+    }
 }
 
 /// Whether a source line is a `raise` statement.
@@ -253,7 +260,7 @@ mod tests {
                     Mapping::Foreign("not tracked".into())
                 } else {
                     let file = TrackedFile { repository: "r".into(), path: file.as_str().into() };
-                    Mapping::Ours { file, why: "tracked".into() }
+                    Mapping::Ours { file, why: "tracked".into(), text: None }
                 });
                 exception.frames.push(Frame {
                     file,

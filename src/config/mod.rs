@@ -1,0 +1,516 @@
+//! The configuration: the file as written → [`Config`] as checked, or every problem of it at once.
+//!
+//! `config.example.toml` is the manual of the file; a test holds it to the defaults here.
+
+mod document;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::document::Section;
+pub use self::document::{Problem, Problems};
+use crate::triage::decide::Policy;
+use crate::triage::identity::AddressPolicy;
+use crate::triage::walk::{CodePolicy, LibraryGlob};
+
+/// Where reports are taken unless something else is configured.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:9029";
+/// Where data is kept unless something else is configured.
+pub const DEFAULT_DATA_DIR: &str = "blamed-data";
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// How browsers and clients reach it, without a final slash. `None`: `http://` and `listen`.
+    pub public_url: Option<String>,
+    /// The folder for everything that is remembered.
+    pub data_dir: PathBuf,
+    /// What to log: a level, or levels by module.
+    pub log: String,
+    /// Samples kept of each fault, besides the first.
+    pub samples_per_fault: u32,
+    /// Who is told, and how addresses are formed.
+    pub policy: Policy,
+    /// How mail is sent.
+    pub mail: Mail,
+    /// What is taken from clients.
+    pub limits: Limits,
+    /// How git is asked.
+    pub blame: Blame,
+    /// Whose errors are taken. Empty: the repository of the current folder is the one project.
+    pub projects: Vec<Project>,
+}
+
+/// How mail is sent.
+#[derive(Debug, Clone)]
+pub struct Mail {
+    /// The server. `None`: mails are written into `folder`.
+    pub smtp: Option<Smtp>,
+    /// Where mails are written for want of a server. `None`: `mail` in the data directory.
+    pub folder: Option<PathBuf>,
+    /// The sender. `None`: `blamed@` and this machine's name.
+    pub from: Option<String>,
+}
+
+/// A mail server.
+#[derive(Clone)]
+pub struct Smtp {
+    /// Its name or address.
+    pub host: String,
+    /// Its port. `None`: the usual one for `tls`.
+    pub port: Option<u16>,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// The account, if the server wants one.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// How long the server may take for one answer.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let password = self.password.as_ref().map(|_| "(hidden)");
+        f.debug_struct("Smtp")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("user", &self.user)
+            .field("password", &password)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Not at all: for a server on this machine.
+    None,
+    /// Begun in the clear and then encrypted (STARTTLS, RFC 3207); refused where the server cannot.
+    StartTls,
+    /// Encrypted from the first byte (RFC 8314).
+    Implicit,
+}
+
+/// What is taken from clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a body as sent.
+    pub body_bytes: usize,
+    /// Bytes of a body as unpacked.
+    pub unpacked_bytes: usize,
+    /// How much of each report is kept.
+    pub report: crate::ingest::limits::Limits,
+}
+
+/// How git is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// Lines followed at once.
+    pub threads: usize,
+    /// How long one line may take.
+    pub deadline: Duration,
+}
+
+/// A project.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its name.
+    pub name: String,
+    /// The key its programs report with. `None`: one is made and kept in the data directory.
+    pub key: Option<String>,
+    /// Where its code is.
+    pub repositories: Vec<Repository>,
+    /// Which of its code is never responsible.
+    pub code: CodePolicy,
+}
+
+/// A repository of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// What it is called in answers, mails and pages.
+    pub name: String,
+    /// A local clone, bare or not.
+    pub path: PathBuf,
+    /// The branch to look at when a report names no revision. `None`: the one checked out.
+    pub branch: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN.parse().expect("the default is an address"),
+            public_url: None,
+            data_dir: DEFAULT_DATA_DIR.into(),
+            log: "info".to_owned(),
+            samples_per_fault: 20,
+            policy: Policy::default(),
+            mail: Mail { smtp: None, folder: None, from: None },
+            limits: Limits::default(),
+            blame: Blame::default(),
+            projects: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            unpacked_bytes: 8 << 20,
+            report: crate::ingest::limits::Limits::default(),
+        }
+    }
+}
+
+impl Default for Blame {
+    fn default() -> Self {
+        Self { threads: 2, deadline: Duration::from_secs(30) }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file. Relative paths in it start from its folder.
+    ///
+    /// # Errors
+    /// That the file cannot be read, or every problem of it.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+        Ok(Self::parse(file, &text)?)
+    }
+
+    /// Reads the text of a configuration file. `file` is named in problems, and relative paths start from
+    /// its folder.
+    ///
+    /// # Errors
+    /// Every problem of it.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        document::read(file, text, |top| read_config(top, &folder))
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It can, and is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
+    let default = Config::default();
+    let listen = top.parsed("listen", "write an address and a port, such as \"127.0.0.1:9029\"", |text| {
+        text.parse().map_err(|_| format!("{text:?} is no address to listen on"))
+    });
+    let public_url = top.parsed("public_url", "such as \"https://blamed.example.com\"", |text| {
+        let plain = text.starts_with("http://") || text.starts_with("https://");
+        if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(format!("{text:?} is no http address")) }
+    });
+    let data_dir = top.string("data_dir").map(|dir| folder.join(dir.value));
+    let log = top.string("log").map(|log| log.value);
+    let samples = top.integer("samples_per_fault", 1..=1_000);
+    let default_contact = address(top, "default_contact");
+    let mut mail_section = top.section("mail");
+    let (mail, addresses) = read_mail(&mut mail_section, folder);
+    mail_section.finish();
+    Config {
+        listen: listen.unwrap_or(default.listen),
+        public_url,
+        data_dir: data_dir.unwrap_or_else(|| folder.join(default.data_dir)),
+        log: log.unwrap_or(default.log),
+        samples_per_fault: samples.map_or(default.samples_per_fault, |n| u32::try_from(n).expect("in range")),
+        policy: Policy { addresses, default_contact },
+        mail,
+        limits: read_limits(top.section("limits")),
+        blame: read_blame(top.section("blame")),
+        projects: read_projects(top, folder),
+    }
+}
+
+fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
+    section.parsed(key, "such as \"ops@example.com\"", |text| match text.parse::<lettre::Address>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{text:?} is no mail address: {error}")),
+    })
+}
+
+fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) {
+    let host = section.string("smtp_host");
+    let port = section.integer("smtp_port", 1..=65_535).map(|n| u16::try_from(n).expect("in range"));
+    let tls = section.parsed("smtp_tls", "one of \"none\", \"starttls\", \"implicit\"", |text| match text {
+        "none" => Ok(Tls::None),
+        "starttls" => Ok(Tls::StartTls),
+        "implicit" => Ok(Tls::Implicit),
+        _ => Err(format!("{text:?} is no way to protect a connection")),
+    });
+    let user = section.string("smtp_user");
+    let password = read_password(section, folder);
+    let timeout = section.integer("smtp_timeout_seconds", 1..=600).unwrap_or(30);
+    if host.is_none() {
+        for at in [user.as_ref().map(|user| user.span.clone()), password.as_ref().map(|(_, at)| at.clone())] {
+            if let Some(at) = at {
+                section.problem(at, "`mail.smtp_host` is missing: there is no server to sign in to", "");
+            }
+        }
+    }
+    match (&user, &password) {
+        (Some(user), None) => section.problem(
+            user.span.clone(),
+            "`mail.smtp_user` has no password",
+            "add smtp_password_file, or set BLAMED_SMTP_PASSWORD in the environment",
+        ),
+        (None, Some((_, at))) => {
+            section.problem(at.clone(), "`mail.smtp_user` is missing: a password needs a user", "");
+        }
+        _ => {}
+    }
+    let smtp = host.map(|host| Smtp {
+        tls: tls.unwrap_or(if matches!(host.value.as_str(), "localhost" | "127.0.0.1" | "::1") {
+            Tls::None
+        } else {
+            Tls::StartTls
+        }),
+        host: host.value,
+        port,
+        user: user.map(|user| user.value),
+        password: password.map(|(password, _)| password),
+        timeout: Duration::from_secs(timeout),
+    });
+    let mail_folder = section.string("folder").map(|dir| folder.join(dir.value));
+    let from = section.parsed("from", "such as \"blamed@example.com\"", |text| {
+        match text.parse::<lettre::message::Mailbox>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(format!("{text:?} is no sender: {error}")),
+        }
+    });
+    let domain = section.string("email_domain").map(|domain| domain.value);
+    let ignore = section.boolean("ignore_vcs_email_domain");
+    if ignore == Some(true) && domain.is_none() {
+        let hint = "add email_domain = \"example.com\"";
+        section.problem(section.span(), "`mail.ignore_vcs_email_domain` needs `mail.email_domain`", hint);
+    }
+    let addresses =
+        AddressPolicy { email_domain: domain, ignore_vcs_email_domain: ignore.unwrap_or(false) };
+    (Mail { smtp, folder: mail_folder, from }, addresses)
+}
+
+/// From the file, a file of its own, or the environment; with where the document says so.
+fn read_password(section: &mut Section<'_>, folder: &Path) -> Option<(String, std::ops::Range<usize>)> {
+    let given = section.string("smtp_password");
+    let file = section.string("smtp_password_file");
+    match (given, file) {
+        (Some(given), None) => Some((given.value, given.span)),
+        (given, Some(file)) => {
+            if let Some(given) = given {
+                section.problem(given.span, "`mail.smtp_password` and `smtp_password_file` are both set", "");
+            }
+            let path = folder.join(&file.value);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Some((text.trim_end_matches(['\r', '\n']).to_owned(), file.span)),
+                Err(error) => {
+                    let message = format!("`mail.smtp_password_file`: {}: {error}", path.display());
+                    section.problem(file.span, message, "");
+                    None
+                }
+            }
+        }
+        (None, None) => {
+            let password = std::env::var("BLAMED_SMTP_PASSWORD").ok()?;
+            Some((password, section.span()))
+        }
+    }
+}
+
+fn read_limits(mut section: Section<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let mut set = |key, range, to: &mut usize| {
+        if let Some(number) = section.integer(key, range) {
+            *to = usize::try_from(number).expect("in range");
+        }
+    };
+    set("body_bytes", 1_024..=(1 << 30), &mut limits.body_bytes);
+    set("unpacked_bytes", 1_024..=(1 << 30), &mut limits.unpacked_bytes);
+    set("frames", 2..=10_000, &mut limits.report.frames);
+    set("locals", 0..=10_000, &mut limits.report.locals);
+    set("local_chars", 10..=100_000, &mut limits.report.local_chars);
+    set("nesting", 1..=100, &mut limits.report.context_depth);
+    if limits.unpacked_bytes < limits.body_bytes {
+        section.problem(section.span(), "`limits.unpacked_bytes` is less than `limits.body_bytes`", "");
+    }
+    section.finish();
+    limits
+}
+
+fn read_blame(mut section: Section<'_>) -> Blame {
+    let default = Blame::default();
+    let threads = section.integer("threads", 1..=256).map(|n| usize::try_from(n).expect("in range"));
+    let deadline = section.integer("deadline_seconds", 1..=3_600).map(Duration::from_secs);
+    section.finish();
+    Blame { threads: threads.unwrap_or(default.threads), deadline: deadline.unwrap_or(default.deadline) }
+}
+
+fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
+    let mut projects: Vec<Project> = Vec::new();
+    for mut section in top.sections("project") {
+        let name = section.string("name");
+        let key = section.parsed("key", "make one with: openssl rand -hex 16", |text| {
+            let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            if hex { Ok(text.to_ascii_lowercase()) } else { Err("a key is 32 hexadecimal digits".to_owned()) }
+        });
+        let code = read_code(&mut section);
+        let mut repositories: Vec<Repository> = Vec::new();
+        for mut entry in section.sections("repository") {
+            let path = entry.string("path");
+            let named = entry.string("name");
+            let branch = entry.string("branch").map(|branch| branch.value);
+            let Some(path) = path else {
+                let hint = "add path = \"/srv/git/shop\", the folder of a clone";
+                entry.problem(entry.span(), "`project.repository` has no `path`", hint);
+                entry.finish();
+                continue;
+            };
+            let path = folder.join(path.value);
+            let name = named.map_or_else(|| folder_name(&path), |name| name.value);
+            let taken = |r: &Repository| r.name == name && r.path != path;
+            let others = projects.iter().flat_map(|project| &project.repositories);
+            if others.chain(&repositories).any(taken) {
+                let message = format!("two repositories are called {name:?}");
+                entry.problem(entry.span(), message, "give one of them a name of its own");
+            }
+            repositories.push(Repository { name, path, branch });
+            entry.finish();
+        }
+        match name {
+            None => section.problem(section.span(), "`project` has no `name`", "add name = \"shop\""),
+            Some(name) if projects.iter().any(|project| project.name == name.value) => {
+                section.problem(name.span, format!("two projects are called {:?}", name.value), "");
+            }
+            Some(name) => {
+                if repositories.is_empty() {
+                    let hint = "add [[project.repository]] with path = \"/srv/git/shop\"";
+                    section.problem(name.span, format!("project {:?} has no repository", name.value), hint);
+                }
+                projects.push(Project { name: name.value, key, repositories, code });
+            }
+        }
+        section.finish();
+    }
+    projects
+}
+
+fn read_code(section: &mut Section<'_>) -> CodePolicy {
+    let mut code = CodePolicy::default();
+    for pattern in section.strings("only_blame") {
+        // Flawless matched from the start of the path, as Python's `re.match` does.
+        match fancy_regex::Regex::new(&format!("^(?:{})", pattern.value)) {
+            Ok(regex) => code.only_blame.push(regex),
+            Err(error) => {
+                let message = format!("`project.only_blame`: {:?} is no regular expression: {error}", pattern.value);
+                section.problem(pattern.span, message, "");
+            }
+        }
+    }
+    for mut entry in section.sections("library") {
+        let glob = |text: &str| {
+            let glob = globset::GlobBuilder::new(text).literal_separator(true).build();
+            glob.map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
+        };
+        let hint = "such as \"shop/db/**\" or \"**/retry.py\"";
+        let path = entry.parsed("path", hint, glob);
+        let function = entry.parsed("function", "such as \"get_*\"", glob);
+        match path {
+            Some(path) => code.library.push(LibraryGlob { path, function }),
+            None if entry.has("path") => {}
+            None => entry.problem(entry.span(), "`project.library` has no `path`", hint),
+        }
+        entry.finish();
+    }
+    code
+}
+
+/// What a folder is called: its last part, without the `.git` of bare repositories.
+#[must_use]
+pub fn folder_name(path: &Path) -> String {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = name.strip_suffix(".git").unwrap_or(&name).to_owned();
+    if name.is_empty() { "repository".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> String {
+        Config::parse(Path::new("blamed.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let config = Config::parse(Path::new("/etc/blamed/blamed.toml"), "").unwrap();
+        assert_eq!(config.listen.to_string(), DEFAULT_LISTEN);
+        assert_eq!(config.data_dir, Path::new("/etc/blamed/blamed-data"));
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_line_and_a_hint() {
+        let told = problems(
+            "listen = \"nowhere\"\ndefalt_contact = \"a@b.co\"\n\n[limits]\nframes = \"many\"\n\n[[project]]\nname = \"shop\"\n",
+        );
+        for expected in [
+            "blamed.toml:1:10: `listen`: \"nowhere\" is no address",
+            "listen = \"nowhere\"\n  |          ^^^^^^^^^",
+            "hint: write an address and a port",
+            "blamed.toml:2:1: `defalt_contact` is no setting",
+            "hint: did you mean `default_contact`?",
+            "blamed.toml:5:10: `limits.frames` is a whole number, not a string",
+            "project \"shop\" has no repository",
+            "4 problems in blamed.toml",
+        ] {
+            assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn broken_syntax_is_told_alone() {
+        let told = problems("listen = \ndata_dir = \"x\"\n");
+        assert!(told.contains("blamed.toml:1:"), "{told}");
+    }
+
+    #[test]
+    fn contradictions() {
+        let check = |text: &str, expected: &str| {
+            let told = problems(text);
+            assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        };
+        check("[mail]\nsmtp_user = \"x\"\nsmtp_password = \"y\"\n", "`mail.smtp_host` is missing");
+        check("[mail]\nsmtp_host = \"h\"\nsmtp_user = \"x\"\n", "has no password");
+        check("[mail]\nignore_vcs_email_domain = true\n", "needs `mail.email_domain`");
+        check("[limits]\nunpacked_bytes = 2048\n", "less than `limits.body_bytes`");
+        check("[[project]]\nname = \"a\"\nkey = \"short\"\n", "32 hexadecimal digits");
+        check("mail = 3\n", "`mail` is a section, not an integer");
+    }
+
+    #[test]
+    fn the_password_is_not_in_debug() {
+        let text = "[mail]\nsmtp_host = \"h\"\nsmtp_user = \"x\"\nsmtp_password = \"hunter2\"\n";
+        let config = Config::parse(Path::new("c.toml"), text).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Parked places are taken up here, a few at a time, and come back to the ledger with what git said.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::Pipeline;
+use super::ledger::{BlameOutcome, Blamed, Entry, Incoming};
+use crate::blame::BlameError;
+use crate::store::{Parked, StoreError};
+use crate::triage::walk::{Outcome, walk};
+
+/// Places under way at once. Blame has threads of its own; this is enough to keep them all busy.
+const UNDER_WAY: usize = 64;
+/// How long the loop sleeps where nothing tells it to wake up sooner.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How often a line whose history is too long is tried before it is decided on without an author.
+const TRIES_WHEN_SLOW: u32 = 3;
+/// The longest that a place is put off, unless its error says longer.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+/// How long to wait after the store could not be read.
+const STORE_BACKOFF: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(pipeline: Pipeline, mut stop: oneshot::Receiver<()>) {
+    let mut under_way: HashSet<Vec<u8>> = HashSet::new();
+    let mut tasks: JoinSet<Vec<u8>> = JoinSet::new();
+    loop {
+        // Registered before looking, so that nothing parked after the look is missed.
+        let mut woken = std::pin::pin!(pipeline.0.parked.notified());
+        woken.as_mut().enable();
+        let mut sleep = LONGEST_SLEEP;
+        if under_way.len() <= UNDER_WAY / 2 {
+            match due(&pipeline, UNDER_WAY + under_way.len()).await {
+                Ok((places, next)) => {
+                    let room = UNDER_WAY - under_way.len();
+                    for place in places.into_iter().filter(|p| !under_way.contains(&p.key)).take(room) {
+                        under_way.insert(place.key.clone());
+                        tasks.spawn(take_up(pipeline.clone(), place));
+                    }
+                    sleep = next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the inbox cannot be read");
+                    sleep = STORE_BACKOFF;
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            Some(finished) = tasks.join_next(), if !tasks.is_empty() => {
+                // A task that panicked has logged so; its place is taken up again after the next wake-up.
+                match finished {
+                    Ok(key) => drop(under_way.remove(&key)),
+                    Err(_) => { tasks.abort_all(); under_way.clear(); }
+                }
+                while let Some(Ok(key)) = tasks.try_join_next() {
+                    under_way.remove(&key);
+                }
+            }
+            () = woken => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// The places whose time has come, and how long until the next one's.
+async fn due(pipeline: &Pipeline, most: usize) -> Result<(Vec<Parked>, Option<Duration>), StoreError> {
+    let now = pipeline.0.clock.now().as_millisecond();
+    pipeline
+        .read(move |tx| {
+            let places = tx.due_parked(now, most)?;
+            // The next one that is not due yet; those that are due are under way or woken for.
+            let next = tx.next_parked(now)?;
+            Ok((places, next.map(|at| Duration::from_millis((at - now).unsigned_abs().max(1)))))
+        })
+        .await
+}
+
+/// Finds out about one parked place and has it entered; gives its key back when that is done.
+async fn take_up(pipeline: Pipeline, parked: Parked) -> Vec<u8> {
+    let key = parked.key.clone();
+    let attempts = parked.attempts;
+    let outcome = match find_out(&pipeline, parked).await {
+        Ok(blamed) => BlameOutcome::Blamed(Box::new(blamed)),
+        Err(error) => {
+            let wait = backoff(&error, attempts);
+            tracing::warn!(%error, attempts, wait_s = wait.as_secs(), "a place could not be blamed yet");
+            let now = pipeline.0.clock.now().as_millisecond();
+            let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            BlameOutcome::PutOff { next_at: now.saturating_add(wait), why: error.to_string() }
+        }
+    };
+    let (entered, wait) = oneshot::channel();
+    let entry = Entry::Parked { key: key.clone(), outcome, entered };
+    if pipeline.0.entries.send(entry).await.is_ok() && wait.await.is_err() {
+        // The store refused (and said so): not again at once.
+        tokio::time::sleep(STORE_BACKOFF).await;
+    }
+    key
+}
+
+/// # Errors
+/// Those worth another try; one that would come again is an answer.
+async fn find_out(pipeline: &Pipeline, parked: Parked) -> Result<Blamed, BlameError> {
+    let surveying = pipeline.clone();
+    let project = parked.project;
+    let survey = tokio::task::spawn_blocking(move || surveying.survey(project, parked.report));
+    let incoming = survey.await.expect("a survey does not panic");
+    let incoming = Incoming { id: parked.report_id, ..incoming };
+    let survey = incoming.survey.as_ref().map_err(Clone::clone)?;
+    let rulebook = pipeline.read(|tx| tx.rulebook()).await.map_err(|error| BlameError::Repository {
+        name: "store".to_owned(),
+        reason: error.to_string(),
+    })?;
+    let walked =
+        walk(&incoming.report, &survey.mapped, &rulebook, pipeline.0.code(project), pipeline.0.clock.now());
+    let Outcome::Suspect(suspect) = walked.outcome else { return Ok(Blamed { incoming, answer: None }) };
+    let blame = pipeline.0.blamer.ask(survey.question(&incoming.report, &suspect)).await;
+    match blame {
+        Err(error) if !is_final(&error, parked.attempts) => Err(error),
+        blame => Ok(Blamed { incoming, answer: Some((suspect, blame)) }),
+    }
+}
+
+fn is_final(error: &BlameError, attempts: u32) -> bool {
+    match error {
+        BlameError::NoPath { .. } | BlameError::NoLine { .. } => true,
+        BlameError::TooSlow { .. } => attempts + 1 >= TRIES_WHEN_SLOW,
+        _ => false,
+    }
+}
+
+fn backoff(error: &BlameError, attempts: u32) -> Duration {
+    let first = error.retry_after();
+    let doubled = first.saturating_mul(1 << attempts.min(10));
+    doubled.min(LONGEST_BACKOFF.max(first))
+}

@@ -1,0 +1,562 @@
+//! The ledger: one thread, one transaction for all that has arrived meanwhile, one fsync, then all the
+//! answers. Nothing else counts a fault or owes a mail about one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::survey::Survey;
+use super::{Inner, Refusal, hex, random_id};
+use crate::blame::{Blame, BlameError, Place};
+use crate::notify::notice::{FaultNotice, Notice};
+use crate::report::Report;
+use crate::store::{Fault, FaultId, NewFault, Occurrence, ProjectId, StoreError, Tx};
+use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
+use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook, fold};
+use crate::triage::verdict::Verdict;
+use crate::triage::walk::{Outcome, Suspect, walk};
+
+/// Entries that share one transaction at most: bounds how long the first of them waits.
+const BATCH: usize = 500;
+/// How long a client's own event id is remembered, in milliseconds.
+const REMEMBER_CLIENT_IDS: i64 = 7 * 24 * 3_600_000;
+/// How often what is no longer needed is looked for, in milliseconds.
+const SWEEP_EVERY: i64 = 3_600_000;
+
+/// What the ledger is asked to enter.
+pub(super) enum Entry {
+    /// Reports that have just come in with one request: all or none of them.
+    Reports { incoming: Vec<Incoming>, answer: oneshot::Sender<Result<Vec<Receipt>, Refusal>> },
+    /// What has been found out about a parked place.
+    Parked { key: Vec<u8>, outcome: BlameOutcome, entered: oneshot::Sender<()> },
+    /// Enter what came before this, and end.
+    Stop,
+}
+
+/// A report on its way into the ledger.
+pub(super) struct Incoming {
+    pub(super) id: String,
+    pub(super) project: ProjectId,
+    pub(super) report: Report,
+    /// Where its frames are, or why that cannot be said now.
+    pub(super) survey: Result<Survey, BlameError>,
+}
+
+/// What came of blaming a parked place.
+pub(super) enum BlameOutcome {
+    /// An answer.
+    Blamed(Box<Blamed>),
+    /// To be tried again: when, in milliseconds since 1970 UTC, and why.
+    PutOff { next_at: i64, why: String },
+}
+
+/// A parked place, blamed.
+pub(super) struct Blamed {
+    /// The report that was walked. The parked row's may be a later one by now.
+    pub(super) incoming: Incoming,
+    /// The suspect that git was asked about, and what it said; an error here is final. `None` where the
+    /// walk found no suspect.
+    pub(super) answer: Option<(Suspect, Result<Arc<Blame>, BlameError>)>,
+}
+
+/// The answer to a report that is on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// The id that the report was given.
+    pub id: String,
+    /// What the walk said of its frames; empty where it has not been walked yet.
+    pub verdicts: Vec<Verdict>,
+    /// What became of it.
+    pub standing: Standing,
+}
+
+/// What became of a report so far.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// Its place is known: it is counted.
+    Counted {
+        /// The place's key.
+        key: Vec<u8>,
+    },
+    /// Its place waits for blame.
+    Parked {
+        /// The place's key.
+        key: Vec<u8>,
+    },
+    /// A rule says that it is not to be counted.
+    Dropped {
+        /// The rule, in words.
+        reason: String,
+    },
+    /// The client has sent this event before: it is not counted again.
+    Duplicate {
+        /// The id that the event was given then.
+        of: String,
+        /// The place's key.
+        key: Vec<u8>,
+    },
+}
+
+pub(super) struct Ledger {
+    pipeline: Weak<Inner>,
+    owed: Arc<Notify>,
+    rulebook: Rulebook,
+    swept_at: i64,
+}
+
+/// What a transaction leads to once it is committed.
+#[derive(Default)]
+struct Done {
+    /// One per entry; `None` for entries that are not reports.
+    receipts: Vec<Option<Vec<Receipt>>>,
+    decided: Vec<Vec<u8>>,
+    parked: bool,
+    owed: bool,
+    /// Faults of which a sample was kept: in a storm, one per transaction is enough.
+    sampled: HashSet<FaultId>,
+}
+
+impl Ledger {
+    pub(super) fn new(pipeline: &Arc<Inner>, owed: Arc<Notify>) -> Self {
+        Self { pipeline: Arc::downgrade(pipeline), owed, rulebook: Rulebook::default(), swept_at: 0 }
+    }
+
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Entry>) {
+        let mut stopping = false;
+        while !stopping {
+            let Some(first) = queue.blocking_recv() else { return };
+            let mut batch = vec![first];
+            while batch.len() < BATCH
+                && let Ok(entry) = queue.try_recv()
+            {
+                batch.push(entry);
+            }
+            if batch.iter().any(|entry| matches!(entry, Entry::Stop)) {
+                // Nothing more is let in; what is in already is entered with this last batch.
+                stopping = true;
+                queue.close();
+                while let Some(entry) = queue.blocking_recv() {
+                    batch.push(entry);
+                }
+                batch.retain(|entry| !matches!(entry, Entry::Stop));
+            }
+            let Some(pipeline) = self.pipeline.upgrade() else { return };
+            self.enter(&pipeline, batch);
+        }
+    }
+
+    /// Enters a batch in one transaction; where that fails, each entry in one of its own, so that a single
+    /// bad one costs nobody else.
+    fn enter(&mut self, pipeline: &Inner, batch: Vec<Entry>) {
+        if batch.is_empty() {
+            return;
+        }
+        match self.commit(pipeline, &batch) {
+            Ok(done) => self.conclude(pipeline, batch, done),
+            Err(error) if batch.len() == 1 => {
+                tracing::error!(%error, "an entry could not be stored");
+                for entry in batch {
+                    if let Entry::Reports { answer, .. } = entry {
+                        let refusal =
+                            if error.is_full() { Refusal::DiskFull } else { Refusal::Store(error.to_string()) };
+                        let _ = answer.send(Err(refusal));
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, entries = batch.len(), "a batch could not be stored; trying one by one");
+                for entry in batch {
+                    self.enter(pipeline, vec![entry]);
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, pipeline: &Inner, batch: &[Entry]) -> Result<Done, StoreError> {
+        let now = pipeline.clock.now();
+        pipeline.store.write(|tx| {
+            if tx.generation()? != self.rulebook.generation {
+                self.rulebook = tx.rulebook()?;
+            }
+            if self.swept_at + SWEEP_EVERY < now.as_millisecond() {
+                tx.forget_client_ids(now.as_millisecond() - REMEMBER_CLIENT_IDS)?;
+                self.swept_at = now.as_millisecond();
+            }
+            let mut page = Page { tx, pipeline, rulebook: &self.rulebook, now, done: Done::default() };
+            for entry in batch {
+                let receipts = match entry {
+                    Entry::Reports { incoming, .. } => {
+                        Some(incoming.iter().map(|incoming| page.report(incoming)).collect::<Result<_, _>>()?)
+                    }
+                    Entry::Parked { key, outcome: BlameOutcome::Blamed(blamed), .. } => {
+                        page.blamed(key, blamed)?;
+                        None
+                    }
+                    Entry::Parked { key, outcome: BlameOutcome::PutOff { next_at, why }, .. } => {
+                        tx.put_off_parked(key, *next_at, why)?;
+                        None
+                    }
+                    Entry::Stop => None,
+                };
+                page.done.receipts.push(receipts);
+            }
+            Ok(page.done)
+        })
+    }
+
+    fn conclude(&self, pipeline: &Inner, batch: Vec<Entry>, done: Done) {
+        for (entry, receipts) in batch.into_iter().zip(done.receipts) {
+            match (entry, receipts) {
+                (Entry::Reports { answer, .. }, Some(receipts)) => drop(answer.send(Ok(receipts))),
+                (Entry::Parked { entered, .. }, _) => drop(entered.send(())),
+                _ => {}
+            }
+        }
+        for key in done.decided {
+            // Nobody may be waiting.
+            let _ = pipeline.decided.send(key);
+        }
+        if done.parked {
+            pipeline.parked.notify_one();
+        }
+        if done.owed {
+            self.owed.notify_one();
+        }
+    }
+}
+
+/// One transaction of the ledger, being written.
+struct Page<'a> {
+    tx: &'a Tx<'a>,
+    pipeline: &'a Inner,
+    rulebook: &'a Rulebook,
+    now: Timestamp,
+    done: Done,
+}
+
+/// Occurrences to be counted for a fault, and the report that stands for them.
+struct Occurrences<'a> {
+    incoming: &'a Incoming,
+    suspect: Option<&'a Suspect>,
+    verdicts: &'a [Verdict],
+    count: u64,
+    threshold: Option<u64>,
+}
+
+impl Page<'_> {
+    fn report(&mut self, incoming: &Incoming) -> Result<Receipt, StoreError> {
+        let Incoming { id, project, report, survey } = incoming;
+        let now = self.now.as_millisecond();
+        let Ok(survey) = survey else {
+            let key = report_key(*project, "unsurveyed", report);
+            let standing = match self.duplicate(incoming, &key)? {
+                Some(duplicate) => duplicate,
+                None => self.park(key, incoming)?,
+            };
+            return Ok(Receipt { id: id.clone(), verdicts: Vec::new(), standing });
+        };
+        let code = self.pipeline.code(*project);
+        let walked = walk(report, &survey.mapped, self.rulebook, code, self.now);
+        let standing = match &walked.outcome {
+            Outcome::Dropped { rule, reason } => {
+                self.tx.hit_rule(*rule, report.count, now)?;
+                Standing::Dropped { reason: reason.clone() }
+            }
+            Outcome::Suspect(suspect) => {
+                let key = place_key(*project, report, survey, suspect);
+                match (self.duplicate(incoming, &key)?, self.tx.fault_of_place(&key)?) {
+                    (Some(duplicate), _) => duplicate,
+                    (None, None) => self.park(key, incoming)?,
+                    (None, Some(fault)) => {
+                        self.count(fault, &Occurrences {
+                            incoming,
+                            suspect: Some(suspect),
+                            verdicts: &walked.verdicts,
+                            count: report.count,
+                            threshold: report.threshold,
+                        })?;
+                        Standing::Counted { key }
+                    }
+                }
+            }
+            Outcome::Nobody(_) => {
+                let key = report_key(*project, "nobody", report);
+                match self.duplicate(incoming, &key)? {
+                    Some(duplicate) => duplicate,
+                    None => {
+                        self.nobody(&key, incoming, &walked.verdicts, report.count, report.threshold)?;
+                        Standing::Counted { key }
+                    }
+                }
+            }
+        };
+        Ok(Receipt { id: id.clone(), verdicts: walked.verdicts, standing })
+    }
+
+    fn duplicate(&self, incoming: &Incoming, key: &[u8]) -> Result<Option<Standing>, StoreError> {
+        let Some(client_id) = &incoming.report.client_id else { return Ok(None) };
+        let now = self.now.as_millisecond();
+        let of = self.tx.note_client_id(incoming.project, client_id, &incoming.id, now)?;
+        Ok(of.map(|of| Standing::Duplicate { of, key: key.to_vec() }))
+    }
+
+    fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
+        let now = self.now.as_millisecond();
+        self.tx.park(&key, incoming.project, &incoming.id, &incoming.report, now)?;
+        self.done.parked = true;
+        Ok(Standing::Parked { key })
+    }
+
+    /// Enters what was found out about a parked place.
+    fn blamed(&mut self, key: &[u8], blamed: &Blamed) -> Result<(), StoreError> {
+        let Blamed { incoming, answer } = blamed;
+        let Incoming { project, report, .. } = incoming;
+        let (Some(parked), Ok(survey)) = (self.tx.parked(key)?, &incoming.survey) else { return Ok(()) };
+        // By the rules as they are now: they may have changed while git was asked.
+        let walked = walk(report, &survey.mapped, self.rulebook, self.pipeline.code(*project), self.now);
+        match (&walked.outcome, answer) {
+            (Outcome::Dropped { rule, .. }, _) => {
+                self.tx.hit_rule(*rule, parked.count, self.now.as_millisecond())?;
+            }
+            (Outcome::Nobody(_), _) => {
+                self.nobody(key, incoming, &walked.verdicts, parked.count, parked.threshold)?;
+            }
+            (Outcome::Suspect(suspect), Some((asked, answer)))
+                if (suspect.exception, suspect.frame) == (asked.exception, asked.frame) =>
+            {
+                let blame = answer.as_deref().ok();
+                let failure = answer.as_ref().err().map(ToString::to_string);
+                let revision = survey.revision(&suspect.file.repository);
+                let place = blame.map(|blame| blame.place.clone()).or_else(|| {
+                    Some(Place {
+                        repository: suspect.file.repository.clone(),
+                        revision: revision?.commit.clone(),
+                        path: suspect.file.path.clone(),
+                        line: suspect.line,
+                    })
+                });
+                let thrown = report.headline();
+                let fault = self.tx.ensure_fault(*project, NewFault {
+                    identity: &identity(suspect, blame),
+                    place: place.as_ref(),
+                    function: suspect.function.as_deref(),
+                    code: suspect.text.as_deref(),
+                    blame,
+                    blame_failure: failure.as_deref(),
+                    exception_type: thrown.and_then(|e| e.kind.as_deref()),
+                    exception_message: thrown.and_then(|e| e.message.as_deref()),
+                    first_seen: parked.first_at,
+                })?;
+                self.tx.note_place(key, fault)?;
+                self.count(fault, &Occurrences {
+                    incoming,
+                    suspect: Some(suspect),
+                    verdicts: &walked.verdicts,
+                    count: parked.count,
+                    threshold: parked.threshold,
+                })?;
+            }
+            // The rules now point elsewhere: it stays parked, and git is asked about that line.
+            (Outcome::Suspect(_), _) => {
+                self.done.parked = true;
+                return Ok(());
+            }
+        }
+        self.tx.unpark(key)?;
+        self.done.decided.push(key.to_vec());
+        Ok(())
+    }
+
+    /// Counts a report that is nobody's line.
+    fn nobody(
+        &mut self,
+        key: &[u8],
+        incoming: &Incoming,
+        verdicts: &[Verdict],
+        count: u64,
+        threshold: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let thrown = incoming.report.headline();
+        let fault = self.tx.ensure_fault(incoming.project, NewFault {
+            identity: &format!("nobody:{}", hex(&report_key(incoming.project, "nobody", &incoming.report))),
+            place: None,
+            function: None,
+            code: None,
+            blame: None,
+            blame_failure: None,
+            exception_type: thrown.and_then(|e| e.kind.as_deref()),
+            exception_message: thrown.and_then(|e| e.message.as_deref()),
+            first_seen: self.now.as_millisecond(),
+        })?;
+        self.tx.note_place(key, fault)?;
+        self.count(fault, &Occurrences { incoming, suspect: None, verdicts, count, threshold })
+    }
+
+    /// Counts occurrences of a fault, decides, and owes what was decided.
+    fn count(&mut self, id: FaultId, occurrences: &Occurrences<'_>) -> Result<(), StoreError> {
+        let now = self.now.as_millisecond();
+        let Occurrences { incoming, suspect, verdicts, count, threshold } = *occurrences;
+        let fault = self.tx.fault(id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let after = self.tx.count_fault(id, count, now)?;
+        let decision = match suspect {
+            None => Decision {
+                reason: format!("no mail: nobody's line; {NOBODY}"),
+                mark: String::new(),
+                mails: Vec::new(),
+            },
+            Some(suspect) => {
+                if let Some(rule) = suspect.known {
+                    self.tx.hit_rule(rule, count, now)?;
+                }
+                let facts = Facts {
+                    before: after - count,
+                    after,
+                    threshold,
+                    blame: fault.blame.as_ref(),
+                    failure: fault.blame_failure.as_deref(),
+                    mailed: fault.mailed_at.is_some() || self.tx.is_mailed(&fault.identity)?,
+                };
+                decide_on(&facts, suspect, verdicts, self.rulebook, &self.pipeline.settings.policy)
+            }
+        };
+        for mail in &decision.mails {
+            let notice = self.notice(&fault, occurrences, after, mail);
+            // Random, so that a store begun anew never repeats an id that a mail server has seen.
+            let message_id = format!("fault-{}-{}@{}", id.0, random_id(), self.pipeline.settings.mail_domain);
+            self.done.owed |=
+                self.tx.owe(Some(id.0), &decision.mark, &mail.to, &message_id, &notice, now)?;
+        }
+        self.tx.note_decision(id, &decision.reason, decision.mark == "first", now)?;
+        if self.done.sampled.insert(id) {
+            let occurrence = Occurrence {
+                id: incoming.id.clone(),
+                received_at: now,
+                report: incoming.report.clone(),
+                verdicts: verdicts.to_vec(),
+            };
+            self.tx.add_occurrence(id, &occurrence, self.pipeline.settings.samples)?;
+        }
+        Ok(())
+    }
+
+    fn notice(&self, fault: &Fault, occurrences: &Occurrences<'_>, count: u64, mail: &Mail) -> Notice {
+        let known = occurrences.suspect.and_then(|suspect| known_error(self.rulebook, suspect.known?));
+        Notice::Fault(Box::new(FaultNotice {
+            fault: fault.id.0,
+            project: self
+                .pipeline
+                .projects
+                .get(&fault.project)
+                .map_or_else(String::new, |project| project.name.clone()),
+            role: mail.role,
+            why: mail.why.clone(),
+            header: known.and_then(|(_, known)| known.email_header.clone()),
+            count,
+            report: occurrences.incoming.report.clone(),
+            verdicts: occurrences.verdicts.to_vec(),
+            place: fault.place.clone(),
+            function: fault.function.clone(),
+            blame: fault.blame.clone(),
+            blame_failure: fault.blame_failure.clone(),
+            received_at: self.now.as_millisecond(),
+        }))
+    }
+}
+
+/// Why a nobody's line is one; the verdicts tell it frame by frame.
+const NOBODY: &str = "no frame is a line of ours that can be responsible";
+
+/// What is known of a fault when a decision is due.
+pub(super) struct Facts<'a> {
+    pub(super) before: u64,
+    pub(super) after: u64,
+    pub(super) threshold: Option<u64>,
+    pub(super) blame: Option<&'a Blame>,
+    pub(super) failure: Option<&'a str>,
+    pub(super) mailed: bool,
+}
+
+pub(super) fn decide_on(
+    facts: &Facts<'_>,
+    suspect: &Suspect,
+    verdicts: &[Verdict],
+    rulebook: &Rulebook,
+    policy: &Policy,
+) -> Decision {
+    let case = Case {
+        before: facts.before,
+        after: facts.after,
+        threshold: facts.threshold,
+        known: suspect.known.and_then(|rule| known_error(rulebook, rule)),
+        changed: facts.blame.map(|blame| blame.author.time),
+        author_mail: facts.blame.map(|blame| blame.author.mail.as_str()),
+        blame_failure: facts.failure,
+        path: &suspect.file.path.to_string(),
+        verdicts,
+        mailed: facts.mailed,
+    };
+    decide(case, rulebook, policy)
+}
+
+fn known_error(rulebook: &Rulebook, id: RuleId) -> Option<(RuleId, &KnownError)> {
+    rulebook.rules.iter().find_map(|(stored, rule)| match rule {
+        Rule::KnownError(known) if *stored == id => Some((id, known)),
+        _ => None,
+    })
+}
+
+/// What makes a fault one: the line's origin; where git cannot say, the line as its text tells it.
+pub(super) fn identity(suspect: &Suspect, blame: Option<&Blame>) -> String {
+    match blame {
+        Some(Blame { origin, .. }) => format!("{}:{}:{}", origin.commit, origin.path, origin.line),
+        None => {
+            let text = fold(suspect.text.as_deref().unwrap_or_default());
+            let function = suspect.function.as_deref().unwrap_or_default();
+            format!("unblamed:{}:{}:{function}:{text}", suspect.file.repository, suspect.file.path)
+        }
+    }
+}
+
+/// A place's key: the project, the line at its revision, and the text that the client says it has.
+fn place_key(project: ProjectId, report: &Report, survey: &Survey, suspect: &Suspect) -> Vec<u8> {
+    let text = report.exceptions[suspect.exception].frames[suspect.frame].text.as_deref();
+    let revision = survey.revision(&suspect.file.repository).map(|resolved| resolved.commit.0.as_str());
+    digest(&[
+        b"place",
+        &project.0.to_be_bytes(),
+        suspect.file.repository.as_bytes(),
+        revision.unwrap_or_default().as_bytes(),
+        &suspect.file.path,
+        &suspect.line.get().to_be_bytes(),
+        fold(text.unwrap_or_default()).as_bytes(),
+    ])
+}
+
+/// The key of a report that has no place: its stacks, line by line.
+fn report_key(project: ProjectId, what: &str, report: &Report) -> Vec<u8> {
+    let mut parts = vec![what.as_bytes().to_vec(), project.0.to_be_bytes().to_vec()];
+    for text in [&report.revision, &report.release] {
+        parts.push(text.as_deref().unwrap_or_default().as_bytes().to_vec());
+    }
+    for exception in &report.exceptions {
+        parts.push(exception.kind.as_deref().unwrap_or_default().as_bytes().to_vec());
+        for frame in &exception.frames {
+            parts.push(frame.file.as_bytes().to_vec());
+            parts.push(frame.line.map_or(0, std::num::NonZeroU32::get).to_be_bytes().to_vec());
+            parts.push(fold(frame.text.as_deref().unwrap_or_default()).into_bytes());
+        }
+    }
+    digest(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
+fn digest(parts: &[&[u8]]) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().to_vec()
+}

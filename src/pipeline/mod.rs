@@ -1,0 +1,329 @@
+//! The line itself: the only module that knows all the steps between a decoded report and an owed mail.
+//!
+//! The order of events for one report:
+//!
+//! 1. [`survey`]: which revision ran, and which tracked file each frame is in. Reads git, off the async
+//!    threads and outside of every transaction.
+//! 2. [`ledger`]: one thread gathers what has arrived meanwhile and enters it in one transaction with one
+//!    fsync. There each report is walked by the rules as they stand in that very transaction. A place that
+//!    is known is counted and decided on at once; an unknown one is parked in the inbox.
+//! 3. The client is answered: its report is on disk.
+//! 4. [`blaming`]: parked places are blamed, a few at a time. The answers go to the ledger too, which makes
+//!    the fault, counts what was parked, decides, and owes the mails, all in one transaction.
+//!
+//! Pitfalls: a report that waits for blame may be joined by thousands of equal ones, so what is decided on
+//! is the inbox row as it stands in the deciding transaction, not as it was when blame began. And the rules
+//! may change in between, so the walk is walked again then.
+
+mod blaming;
+mod ledger;
+mod survey;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+pub use self::ledger::{Receipt, Standing};
+pub use self::survey::{Survey, Surveyor};
+use crate::blame::{Blame, BlameError, Blamer};
+use crate::clock::Clock;
+use crate::report::Report;
+use crate::store::{Fault, ProjectId, Store, StoreError};
+use crate::triage::decide::{Decision, Policy};
+use crate::triage::verdict::Verdict;
+use crate::triage::walk::{CodePolicy, Outcome, Walk, walk};
+
+/// Reports that may wait for the ledger; more are told to come back later.
+const QUEUE: usize = 2_000;
+/// Places whose decision may be announced and not yet heard by those who wait for one.
+const ANNOUNCEMENTS: usize = 4_096;
+
+/// A project as the pipeline knows it.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its number.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// The names of its repositories.
+    pub repositories: Vec<String>,
+    /// Which of its code is never responsible.
+    pub code: CodePolicy,
+}
+
+/// What the pipeline is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who is told, and how addresses are formed.
+    pub policy: Policy,
+    /// Every project.
+    pub projects: Vec<Project>,
+    /// Samples kept of each fault, besides the first.
+    pub samples: u32,
+    /// What stands behind the `@` of the Message-IDs of mails.
+    pub mail_domain: String,
+}
+
+/// Why a report could not be taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// More reports wait than may.
+    #[error("too many reports wait to be stored; try again in a moment")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full; the report was not stored")]
+    DiskFull,
+    /// The store failed.
+    #[error("the report could not be stored: {0}")]
+    Store(String),
+}
+
+/// From a decoded report to an owed mail. Cheap to clone; all clones are one pipeline.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    surveyor: Arc<Surveyor>,
+    blamer: Blamer,
+    clock: Clock,
+    settings: Settings,
+    projects: HashMap<ProjectId, Project>,
+    entries: mpsc::Sender<ledger::Entry>,
+    decided: broadcast::Sender<Vec<u8>>,
+    parked: Notify,
+}
+
+/// What is known of a report's place once it is decided.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The fault that it was counted for.
+    pub fault: Fault,
+    /// One verdict per frame.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What would come of a report, step by step.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The revisions and mappings, or why there are none.
+    pub survey: Result<Survey, BlameError>,
+    /// The walk, where there is a survey.
+    pub walk: Option<Walk>,
+    /// What git says of the suspect, where there is one.
+    pub blame: Option<Result<Arc<Blame>, BlameError>>,
+    /// The fault that the report would be counted for, if it is known already.
+    pub fault: Option<Fault>,
+    /// What would be decided.
+    pub decision: Option<Decision>,
+}
+
+impl Pipeline {
+    /// Starts the ledger's thread and the blaming task; they end when `stop` is told and all that was
+    /// accepted is entered. `owed` is woken whenever mails were owed.
+    #[must_use]
+    pub fn start(
+        store: Store,
+        blamer: Blamer,
+        clock: Clock,
+        settings: Settings,
+        owed: Arc<Notify>,
+    ) -> (Self, Running) {
+        let (entries, queue) = mpsc::channel(QUEUE);
+        let (decided, _) = broadcast::channel(ANNOUNCEMENTS);
+        let projects = settings.projects.iter().map(|p| (p.id, p.clone())).collect();
+        let pipeline = Self(Arc::new(Inner {
+            surveyor: Arc::new(Surveyor::new(blamer.clone())),
+            store,
+            blamer,
+            clock,
+            settings,
+            projects,
+            entries,
+            decided,
+            parked: Notify::new(),
+        }));
+        let (stop, stopped) = oneshot::channel();
+        let ledger = ledger::Ledger::new(&pipeline.0, owed);
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || ledger.run(queue))
+            .expect("a thread can be started when the daemon starts");
+        let blaming = tokio::spawn(blaming::run(pipeline.clone(), stopped));
+        (pipeline, Running { stop, ledger: thread, blaming })
+    }
+
+    /// Takes the reports that came with one request of a project. When this answers, they are on disk.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then nothing of them is kept.
+    pub async fn accept(&self, project: ProjectId, reports: Vec<Report>) -> Result<Vec<Receipt>, Refusal> {
+        let slot = self.0.entries.try_reserve().map_err(|_| Refusal::Busy)?;
+        let pipeline = self.clone();
+        let survey = tokio::task::spawn_blocking(move || {
+            reports.into_iter().map(|report| pipeline.survey(project, report)).collect()
+        });
+        let incoming = survey.await.map_err(|error| Refusal::Store(error.to_string()))?;
+        let (answer, receipts) = oneshot::channel();
+        slot.send(ledger::Entry::Reports { incoming, answer });
+        receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger has stopped".to_owned())))
+    }
+
+    /// Surveys a report. Blocks.
+    fn survey(&self, project: ProjectId, mut report: Report) -> ledger::Incoming {
+        report.count = report.count.clamp(1, MOST_OCCURRENCES);
+        let survey = match self.0.projects.get(&project) {
+            Some(project) => self.0.surveyor.survey(project, &report),
+            None => Err(BlameError::UnknownRepository { name: format!("project {}", project.0) }),
+        };
+        ledger::Incoming { id: random_id(), project, report, survey }
+    }
+
+    /// Waits until the report of `receipt` is decided on, for at most `patience`. `None`: it is not yet, or
+    /// it was dropped.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn decided(&self, receipt: &Receipt, patience: Duration) -> Result<Option<Answer>, StoreError> {
+        let key = match &receipt.standing {
+            Standing::Counted { key } | Standing::Parked { key } | Standing::Duplicate { key, .. } => key,
+            Standing::Dropped { .. } => return Ok(None),
+        };
+        let deadline = tokio::time::Instant::now() + patience;
+        // Registered before the first look, so that no announcement falls between.
+        let mut announcements = self.0.decided.subscribe();
+        loop {
+            if let Some(answer) = self.look(key.clone(), receipt.verdicts.clone()).await? {
+                return Ok(Some(answer));
+            }
+            loop {
+                match tokio::time::timeout_at(deadline, announcements.recv()).await {
+                    Err(_) | Ok(Err(broadcast::error::RecvError::Closed)) => return Ok(None),
+                    Ok(Ok(announced)) if announced != *key => {}
+                    // Having missed some, it may have missed its own.
+                    Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => break,
+                }
+            }
+        }
+    }
+
+    async fn look(&self, key: Vec<u8>, verdicts: Vec<Verdict>) -> Result<Option<Answer>, StoreError> {
+        self.read(move |tx| {
+            let Some(fault) = tx.fault_of_place(&key)? else { return Ok(None) };
+            let Some(fault) = tx.fault(fault)? else { return Ok(None) };
+            let verdicts = if verdicts.is_empty() {
+                tx.occurrences(fault.id)?.into_iter().next().map(|o| o.verdicts).unwrap_or_default()
+            } else {
+                verdicts
+            };
+            Ok(Some(Answer { fault, verdicts }))
+        })
+        .await
+    }
+
+    /// What would come of a report. Changes nothing.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn explain(&self, project: ProjectId, report: Report) -> Result<Explanation, StoreError> {
+        let pipeline = self.clone();
+        let task = tokio::task::spawn_blocking(move || pipeline.survey(project, report));
+        let ledger::Incoming { report, survey, .. } = task.await.expect("a survey does not panic");
+        let mut explanation = Explanation { survey, walk: None, blame: None, fault: None, decision: None };
+        let Ok(survey) = &explanation.survey else { return Ok(explanation) };
+        let rulebook = self.read(|tx| tx.rulebook()).await?;
+        let walk = walk(&report, &survey.mapped, &rulebook, self.0.code(project), self.0.clock.now());
+        if let Outcome::Suspect(suspect) = &walk.outcome {
+            let blame = self.0.blamer.ask(survey.question(&report, suspect)).await;
+            let identity = ledger::identity(suspect, blame.as_deref().ok());
+            let (fault, mailed) = self
+                .read(move |tx| {
+                    let id = tx.fault_of_identity(project, &identity)?;
+                    Ok((id.map(|id| tx.fault(id)).transpose()?.flatten(), tx.is_mailed(&identity)?))
+                })
+                .await?;
+            let failure = blame.as_ref().err().map(ToString::to_string);
+            let before = fault.as_ref().map_or(0, |fault| fault.count);
+            let facts = ledger::Facts {
+                before,
+                after: before + report.count,
+                threshold: report.threshold,
+                blame: blame.as_deref().ok(),
+                failure: failure.as_deref(),
+                mailed,
+            };
+            let policy = &self.0.settings.policy;
+            explanation.decision = Some(ledger::decide_on(&facts, suspect, &walk.verdicts, &rulebook, policy));
+            explanation.blame = Some(blame);
+            explanation.fault = fault;
+        }
+        explanation.walk = Some(walk);
+        Ok(explanation)
+    }
+
+    /// Whether reports can be taken, and how many places wait for blame with the first's last error.
+    ///
+    /// # Errors
+    /// What the store says, or that the ledger has stopped.
+    pub async fn health(&self) -> Result<(u64, Option<String>), Refusal> {
+        if self.0.entries.is_closed() {
+            return Err(Refusal::Store("the ledger has stopped".to_owned()));
+        }
+        let summary = self.read(|tx| tx.parked_summary()).await;
+        summary.map_err(|error| Refusal::Store(error.to_string()))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&crate::store::Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.0.store.clone();
+        tokio::task::spawn_blocking(move || store.read(work)).await.expect("reading does not panic")
+    }
+}
+
+impl Inner {
+    fn code(&self, project: ProjectId) -> &CodePolicy {
+        static NONE: CodePolicy = CodePolicy { library: Vec::new(), only_blame: Vec::new() };
+        self.projects.get(&project).map_or(&NONE, |project| &project.code)
+    }
+}
+
+/// A batch of a client never stands for more occurrences than this: counts stay far from overflow.
+const MOST_OCCURRENCES: u64 = 1_000_000_000;
+
+/// The tasks of a pipeline.
+pub struct Running {
+    stop: oneshot::Sender<()>,
+    ledger: std::thread::JoinHandle<()>,
+    blaming: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends blaming, then waits until the ledger has entered all that was accepted. All other clones of the
+    /// pipeline must be gone or idle.
+    pub async fn stop(self, pipeline: Pipeline) {
+        let _ = self.stop.send(());
+        let _ = self.blaming.await;
+        let _ = pipeline.0.entries.send(ledger::Entry::Stop).await;
+        let _ = tokio::task::spawn_blocking(move || self.ledger.join()).await;
+    }
+}
+
+/// 32 random hexadecimal digits.
+#[must_use]
+pub fn random_id() -> String {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
+    hex(&bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use std::fmt::Write;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

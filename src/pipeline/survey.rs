@@ -1,0 +1,130 @@
+//! Which revision ran, and which tracked file each frame of a report is in.
+
+use std::sync::Arc;
+
+use bstr::ByteSlice;
+use dashmap::DashMap;
+
+use super::Project;
+use crate::blame::{BlameError, Blamer, CommitId, Question, Resolved, RevisionHints};
+use crate::report::Report;
+use crate::triage::paths::{CodeMap, Listing, Mapping};
+use crate::triage::verdict::TrackedFile;
+use crate::triage::walk::Suspect;
+
+/// Code maps kept; one is a few megabytes for a repository of 100,000 files.
+const MAPS: usize = 16;
+
+/// Where a report's frames are.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// The revision of each repository of the project, in the project's order.
+    pub revisions: Vec<(String, Resolved)>,
+    /// One mapping per frame, in the report's order of exceptions and frames.
+    pub mapped: Vec<Vec<Mapping>>,
+}
+
+/// Makes surveys.
+pub struct Surveyor {
+    blamer: Blamer,
+    maps: DashMap<Vec<(String, CommitId)>, Arc<CodeMap>>,
+}
+
+impl Surveyor {
+    /// A surveyor of that blamer's repositories.
+    #[must_use]
+    pub fn new(blamer: Blamer) -> Self {
+        Self { blamer, maps: DashMap::new() }
+    }
+
+    /// Surveys a report. Blocks: it may read git.
+    ///
+    /// # Errors
+    /// Where a repository of the project cannot be read: a report is not judged by half of the code.
+    pub fn survey(&self, project: &Project, report: &Report) -> Result<Survey, BlameError> {
+        let hints = hints(report);
+        let mut revisions = Vec::new();
+        for name in &project.repositories {
+            match self.blamer.resolve(name, &hints) {
+                Ok(resolved) => revisions.push((name.clone(), resolved)),
+                // No commit, no file: every frame is foreign to it.
+                Err(BlameError::Empty { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let map = self.map(&revisions)?;
+        let sources = |file: &TrackedFile| {
+            let (_, resolved) = revisions.iter().find(|(name, _)| *name == file.repository)?;
+            self.blamer.source(&file.repository, &resolved.commit, file.path.as_bstr()).ok().flatten()
+        };
+        let mapped = map.map(report, &sources);
+        Ok(Survey { revisions, mapped })
+    }
+
+    fn map(&self, revisions: &[(String, Resolved)]) -> Result<Arc<CodeMap>, BlameError> {
+        let key: Vec<_> = revisions.iter().map(|(name, at)| (name.clone(), at.commit.clone())).collect();
+        if let Some(map) = self.maps.get(&key) {
+            return Ok(Arc::clone(&map));
+        }
+        let listings = key
+            .iter()
+            .map(|(name, commit)| {
+                Ok(Listing { repository: name.clone(), files: self.blamer.files(name, commit)? })
+            })
+            .collect::<Result<_, BlameError>>()?;
+        let map = Arc::new(CodeMap::new(listings));
+        if self.maps.len() >= MAPS {
+            self.maps.clear();
+        }
+        self.maps.insert(key, Arc::clone(&map));
+        Ok(map)
+    }
+}
+
+impl Survey {
+    /// The commit at which a file was looked for.
+    #[must_use]
+    pub fn revision(&self, repository: &str) -> Option<&Resolved> {
+        self.revisions.iter().find(|(name, _)| name == repository).map(|(_, resolved)| resolved)
+    }
+
+    /// What to ask git about the suspect, with the evidence that the client sent.
+    ///
+    /// # Panics
+    /// Where the suspect is not of this survey.
+    #[must_use]
+    pub fn question(&self, report: &Report, suspect: &Suspect) -> Question {
+        let frame = &report.exceptions[suspect.exception].frames[suspect.frame];
+        let resolved = self.revision(&suspect.file.repository).expect("a suspect is in a surveyed repository");
+        Question {
+            repository: suspect.file.repository.clone(),
+            revision: resolved.commit.clone(),
+            path: suspect.file.path.clone(),
+            line: suspect.line,
+            text: frame.text.clone(),
+            before: frame.before.clone(),
+            after: frame.after.clone(),
+            basis: resolved.basis,
+        }
+    }
+}
+
+fn hints(report: &Report) -> RevisionHints {
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    let tags = report.context.get("tags").and_then(|tags| tags.as_object());
+    let named = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        ["commit", "revision", "sha", "git"].iter().any(|word| key.contains(word))
+    };
+    RevisionHints {
+        revision: report.revision.clone(),
+        release: report.release.clone(),
+        dist: report.context.get("dist").and_then(text),
+        others: tags
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| named(key))
+            .filter_map(|(_, value)| text(value))
+            .collect(),
+    }
+}
