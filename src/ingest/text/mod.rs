@@ -1,1 +1,102 @@
-//! Tracebacks as programs print them.
+//! Tracebacks as programs print them, found in a text among other lines.
+//!
+//! A text is first freed of what loggers put around its lines ([`lines`]). Then every line is shown to each
+//! language's parser in turn; the first that sees a traceback begin there takes as many lines as belong to
+//! it. What stands directly before it (`Exception in thread packer-1:`, a log message) is kept with the report.
+
+mod lines;
+mod python;
+
+use super::error::{DecodeError, DecodeErrorKind};
+use super::limits::MOST_REPORTS;
+use crate::report::{Exception, Report};
+
+/// Lines directly before a traceback that are kept with it.
+const LINES_BEFORE: usize = 3;
+
+/// A traceback that was found.
+struct Found {
+    /// Root cause first, what was finally thrown last.
+    exceptions: Vec<Exception>,
+    /// The index of the first line behind it.
+    next: usize,
+    /// What of it was dropped, in words.
+    remarks: Vec<String>,
+}
+
+/// A language's parser: if a traceback begins in the line at this index, all of it.
+type Parser = fn(lines: &[&str], at: usize) -> Option<Found>;
+
+/// The languages, and the name of each in [`Report::protocol`]. The stricter a beginning, the earlier.
+const LANGUAGES: [(&str, Parser); 1] = [("python-text", python::parse)];
+
+/// Finds every traceback in a text.
+///
+/// # Errors
+/// If there is none, or more than one body may hold.
+pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
+    let text = lines::plain(text);
+    let lines = lines::unprefixed(&text);
+    let mut reports = Vec::new();
+    let (mut at, mut behind_last) = (0, 0);
+    while at < lines.len() {
+        let found = LANGUAGES.iter().find_map(|(protocol, parse)| Some((protocol, parse(&lines, at)?)));
+        let Some((protocol, found)) = found else {
+            at += 1;
+            continue;
+        };
+        if reports.len() == MOST_REPORTS {
+            let reason = format!("more than {MOST_REPORTS} tracebacks in one text");
+            return Err(DecodeError::whole(DecodeErrorKind::TooMany, reason));
+        }
+        reports.push(Report {
+            exceptions: found.exceptions,
+            count: 1,
+            additional_info: said_before(&lines[behind_last..at]),
+            protocol: (*protocol).to_owned(),
+            remarks: found.remarks,
+            ..Report::default()
+        });
+        at = found.next.max(at + 1);
+        behind_last = at;
+    }
+    if reports.is_empty() {
+        return Err(DecodeError::whole(
+            DecodeErrorKind::Nothing,
+            "no traceback found: looked for Python's \"Traceback (most recent call last):\"",
+        ));
+    }
+    Ok(reports)
+}
+
+/// The last lines of `before` that no blank line parts from the traceback.
+fn said_before(before: &[&str]) -> Option<String> {
+    let near = before.iter().rev().take(LINES_BEFORE).take_while(|line| !line.trim().is_empty()).count();
+    let said = before[before.len() - near..].join("\n");
+    (!said.is_empty()).then_some(said)
+}
+
+/// Whether a line looks like the beginning of a log record: a date, a time, an address or a level.
+fn is_log_line(line: &str) -> bool {
+    const LEVELS: [&str; 9] =
+        ["DEBUG", "INFO", "NOTICE", "WARNING", "WARN", "ERROR", "CRITICAL", "FATAL", "TRACE"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let line = line.trim_start_matches(['[', '<', '(']);
+    let head = &line.as_bytes()[..line.len().min(5)];
+    let digits = head.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let after_digits = line.as_bytes().get(digits).copied();
+    // 2026-11-20, 2026/11/20, 12:00:00, 20/Nov/2026, 127.0.0.1
+    let is_date = matches!((digits, after_digits), (4, Some(b'-' | b'/')) | (2, Some(b':' | b'/')));
+    let is_address = (1..=3).contains(&digits) && after_digits == Some(b'.') && line.contains(" - ");
+    let is_month = MONTHS.iter().any(|month| {
+        line.strip_prefix(month).is_some_and(|rest| {
+            rest.trim_start().starts_with(|c: char| c.is_ascii_digit()) && rest.starts_with(' ')
+        })
+    });
+    let is_level = LEVELS.iter().any(|level| {
+        line.strip_prefix(level)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', ' ', ']', '\t', '|']))
+    });
+    is_date || is_address || is_month || is_level
+}

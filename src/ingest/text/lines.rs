@@ -1,0 +1,255 @@
+//! A text as lines that are free of what loggers, consoles and containers put around them.
+//!
+//! Four things are undone: terminal colours, `\r\n`, log records in JSON (one a line: docker's files,
+//! structured loggers), and a prefix that stands before *every* line of a traceback: docker compose, syslog,
+//! journald, Apache, Kubernetes. A prefix is not recognised by its shape but by what follows it: where a line
+//! holds the beginning of a traceback or a frame somewhere in its middle, and its neighbours begin alike
+//! (numbers may differ), that beginning is the prefix. Lines of others that stand between are moved behind.
+//!
+//! A prefix on the first line only is left to the parsers, which look for their beginning within the line.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use bstr::ByteSlice;
+use serde_json::Value;
+
+/// Lines of other origin that may stand between two lines of one prefix.
+const GAP: usize = 20;
+/// Bytes that a prefix may have.
+const LONGEST_PREFIX: usize = 300;
+/// Shortest prefix, in characters, that may be repeated as blanks (journald does).
+const SHORTEST_PADDING: usize = 8;
+/// What begins a traceback or a frame, in any language. Before it stands the prefix.
+const MARKERS: [&str; 11] = [
+    "  + Exception Group Traceback (most recent call last):",
+    "Exception Group Traceback (most recent call last):",
+    "Traceback (most recent call last):",
+    "  File \"",
+    "    at ",
+    "\tat ",
+    "\tfrom ",
+    "goroutine ",
+    "#0 ",
+    "stack backtrace:",
+    "** (",
+];
+/// Fields of a JSON log record that hold the text of the record, or of the error.
+const JSON_FIELDS: [&str; 14] = [
+    "log",
+    "message",
+    "msg",
+    "MESSAGE",
+    "exc_info",
+    "exc_text",
+    "exception",
+    "traceback",
+    "stack",
+    "stack_trace",
+    "stacktrace",
+    "error",
+    "err",
+    "error.stack_trace",
+];
+
+/// The text without colours and `\r`, its JSON records turned into their texts.
+pub(super) fn plain(text: &[u8]) -> Cow<'_, str> {
+    let text = text.to_str_lossy();
+    let text = if text.contains(['\r', '\x1b']) { Cow::Owned(without_colours(&text)) } else { text };
+    let has_json = text.lines().any(|line| line.trim_start().starts_with('{'));
+    if has_json { Cow::Owned(without_json(&text)) } else { text }
+}
+
+/// The lines of a plain text, in order, but lines that belong together by their prefix stand together.
+pub(super) fn unprefixed(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut out: Vec<&str> = Vec::with_capacity(lines.len());
+    let mut taken = vec![false; lines.len()];
+    for at in 0..lines.len() {
+        if taken[at] {
+            continue;
+        }
+        let Some(prefix) = prefix_of(&lines, at) else {
+            out.push(lines[at]);
+            continue;
+        };
+        // The message stands before the first frame, so before the line that told us the prefix.
+        for line in out.iter_mut().rev().take(GAP) {
+            match strip(line, prefix) {
+                Some(rest) => *line = rest,
+                None => break,
+            }
+        }
+        let mut gap = 0;
+        for next in at..lines.len() {
+            match strip(lines[next], prefix) {
+                Some(rest) if !taken[next] => {
+                    out.push(rest);
+                    taken[next] = true;
+                    gap = 0;
+                }
+                _ => gap += 1,
+            }
+            if gap > GAP {
+                break;
+            }
+        }
+    }
+    out
+}
+
+/// What stands before the traceback in line `at` and also begins one of its neighbours.
+fn prefix_of<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
+    let line = lines[at];
+    let (prefix, _) = MARKERS.iter().find_map(|marker| Some(line.split_at(line.find(marker)?)))?;
+    // Without a letter or digit it is the margin of a Python exception group, or indentation.
+    if prefix.len() > LONGEST_PREFIX || !prefix.contains(char::is_alphanumeric) {
+        return None;
+    }
+    let is_neighbour = |line: &&str| strip(line, prefix).is_some();
+    let next = lines.get(at + 1)?;
+    let is_bare = next.starts_with([' ', '\t', '#']) && !is_neighbour(next);
+    let after = &lines[at + 1..lines.len().min(at + 1 + GAP)];
+    let begins_others = is_neighbour(next)
+        || (at > 0 && is_neighbour(&lines[at - 1]))
+        || (!is_bare && after.iter().any(is_neighbour));
+    (!is_bare && begins_others).then_some(prefix)
+}
+
+/// The line without the prefix, in which any number may stand for any other. `None`: it does not begin so.
+fn strip<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
+    let (line_bytes, prefix_bytes) = (line.as_bytes(), prefix.as_bytes());
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (mut at, mut wanted) = (0, 0);
+    while wanted < prefix_bytes.len() {
+        let (in_line, in_prefix) = (digits(&line_bytes[at..]), digits(&prefix_bytes[wanted..]));
+        if in_line > 0 && in_prefix > 0 {
+            at += in_line;
+            wanted += in_prefix;
+        } else if line_bytes.get(at) == Some(&prefix_bytes[wanted]) {
+            at += 1;
+            wanted += 1;
+        } else if at == line_bytes.len() && prefix[wanted..].trim().is_empty() {
+            return Some("");
+        } else {
+            return strip_padding(line, prefix);
+        }
+    }
+    line.get(at..)
+}
+
+/// The line without as many blanks as the prefix is wide.
+fn strip_padding<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
+    let width = prefix.chars().count();
+    let padded = width >= SHORTEST_PADDING
+        && line.len() >= width
+        && line.as_bytes()[..width].iter().all(|&b| b == b' ');
+    padded.then(|| &line[width..])
+}
+
+/// The text without terminal escape sequences and carriage returns before newlines.
+fn without_colours(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\x1b' => match characters.next() {
+                Some('[') => while characters.next().is_some_and(|c| !('\x40'..='\x7e').contains(&c)) {},
+                Some(']') => while characters.next().is_some_and(|c| c != '\x07' && c != '\\') {},
+                _ => {}
+            },
+            '\r' if matches!(characters.peek(), Some('\n') | None) => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The text with each line that is a JSON object replaced by the texts it holds.
+fn without_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        match line.trim_start().starts_with('{').then(|| serde_json::from_str(line)) {
+            Some(Ok(Value::Object(record))) => {
+                let from = out.len();
+                write_record(&record, &mut out);
+                if out.len() == from {
+                    out.push('\n');
+                }
+            }
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    if out.contains(['\r', '\x1b']) { without_colours(&out) } else { out }
+}
+
+/// Writes the texts of a log record: those in the fields that are known to hold them, and all of several lines.
+fn write_record(record: &serde_json::Map<String, Value>, out: &mut String) {
+    for (name, value) in record {
+        match value {
+            Value::String(text) if JSON_FIELDS.contains(&name.as_str()) || text.trim_end().contains('\n') => {
+                writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(text)).expect("a String takes all");
+            }
+            Value::Object(inner) => write_record(inner, out),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACEBACK: &str =
+        "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    g()\n\nKeyError: 'x'";
+
+    #[test]
+    fn a_prefix_on_every_line_is_taken_off() {
+        let check = |prefix: fn(usize) -> String| {
+            let text: String =
+                TRACEBACK.lines().enumerate().map(|(n, line)| format!("{}{line}\n", prefix(n))).collect();
+            assert_eq!(unprefixed(&text).join("\n"), TRACEBACK, "{text}");
+        };
+        check(|_| String::new());
+        check(|_| "web_1  | ".to_owned());
+        check(|n| format!("2026-11-20 12:00:0{n},{n}23 ERROR shop.views: "));
+        check(|_| "Nov 20 12:00:00 web-3 gunicorn[812]: ".to_owned());
+        check(|n| format!("2026-11-20T12:00:00.{n}00000Z stderr F "));
+        check(|n| if n == 0 { "Nov 20 12:00:00 web-3 gunicorn[812]: ".to_owned() } else { " ".repeat(37) });
+    }
+
+    #[test]
+    fn lines_of_others_between_are_moved_behind() {
+        let text: String =
+            TRACEBACK.lines().map(|line| format!("web_1  | {line}\ndb_1   | checkpoint\n")).collect();
+        let lines = unprefixed(&text);
+        assert_eq!(lines[..5].join("\n"), TRACEBACK);
+        assert_eq!(lines[5..], ["db_1   | checkpoint"; 5]);
+    }
+
+    #[test]
+    fn a_prefix_on_the_first_line_only_stays() {
+        let text = format!("ERROR:root:{TRACEBACK}\nERROR:root:other");
+        assert_eq!(unprefixed(&text).join("\n"), text);
+    }
+
+    #[test]
+    fn json_records_are_unfolded() {
+        let docker: String = TRACEBACK
+            .lines()
+            .map(|line| format!("{}\n", serde_json::json!({"log": format!("{line}\n"), "stream": "stderr"})))
+            .collect();
+        assert_eq!(plain(docker.as_bytes()).trim_end(), TRACEBACK);
+        let record = serde_json::json!({"level": "error", "error": {"stack": TRACEBACK}}).to_string();
+        assert_eq!(plain(record.as_bytes()).trim_end(), TRACEBACK);
+    }
+
+    #[test]
+    fn colours_and_carriage_returns_go() {
+        assert_eq!(plain(b"\x1b[1;31mKeyError\x1b[0m: 'x'\r\nb\r"), "KeyError: 'x'\nb");
+        assert_eq!(plain(b"a\x1b]8;;http://x\x1b\\b\x1b"), "ab");
+    }
+}
