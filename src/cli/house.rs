@@ -1,0 +1,153 @@
+//! Everything that a daemon consists of, put together from a configuration.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Failure, Place};
+use crate::blame::{self, Blamer};
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigError};
+use crate::pipeline::{self, random_id};
+use crate::store::{ProjectId, Store, StoreError};
+
+/// The configuration file that is used when none is named and it is there.
+const DEFAULT_CONFIG: &str = "blamed.toml";
+
+/// The configuration as the arguments have it.
+///
+/// # Errors
+/// The file is named and missing, or wrong.
+pub(super) fn configuration(place: &Place) -> Result<Config, Failure> {
+    let default = Path::new(DEFAULT_CONFIG);
+    let file = place.config.as_deref().or_else(|| default.exists().then_some(default));
+    let mut config = match file {
+        Some(file) => Config::load(file).map_err(|error| match error {
+            ConfigError::Unreadable { .. } => Failure::Wrong(format!(
+                "{error}\n\nhint: pass an existing file with --config, or none to use the defaults"
+            )),
+            ConfigError::Wrong(_) => Failure::wrong(error),
+        })?,
+        None => Config::default(),
+    };
+    if let Some(dir) = &place.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    Ok(config)
+}
+
+/// The store of a data directory, for a command that works beside a daemon.
+///
+/// # Errors
+/// There is no data there, or it cannot be used.
+pub(super) fn open_store_beside(place: &Place) -> Result<Store, Failure> {
+    let config = configuration(place)?;
+    Store::open_beside(&config.data_dir).map_err(failure)
+}
+
+/// What the store says, as a command's failure.
+pub(super) fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::InUse { .. } | StoreError::Newer { .. } => Failure::wrong(error),
+        StoreError::Directory { path, source } => Failure::Wrong(format!(
+            "the data directory cannot be used: {}: {source}\n\nhint: pass a writable folder with --data-dir",
+            path.display()
+        )),
+        error => Failure::failed(error),
+    }
+}
+
+/// Fills in the one project of a configuration that names none: the repository around `folder`.
+///
+/// # Errors
+/// `folder` is in no repository.
+pub(super) fn default_project(config: &mut Config, folder: &Path) -> Result<(), Failure> {
+    if !config.projects.is_empty() {
+        return Ok(());
+    }
+    let top = blame::discover(folder).map_err(|error| {
+        Failure::Wrong(format!(
+            "{} is in no git repository ({error})\n\nhint: pass one with --repository DIR, or name your projects \
+             in a configuration file and pass that with --config FILE",
+            folder.display()
+        ))
+    })?;
+    let name = config::folder_name(&top);
+    config.projects.push(config::Project {
+        name: name.clone(),
+        key: None,
+        repositories: vec![config::Repository { name, path: top, branch: None }],
+        code: Default::default(),
+    });
+    Ok(())
+}
+
+/// A project as it is stored, with the keys its programs report with.
+pub(super) struct Registered {
+    pub(super) id: ProjectId,
+    pub(super) name: String,
+    pub(super) keys: Vec<String>,
+}
+
+/// Enters the configured projects in the store and gives each a key.
+///
+/// # Errors
+/// What the store says.
+pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<Vec<Registered>, StoreError> {
+    let now = clock.now().as_millisecond();
+    store.write(|tx| {
+        config
+            .projects
+            .iter()
+            .map(|project| {
+                let id = tx.ensure_project(&project.name, now)?;
+                if let Some(key) = &project.key {
+                    tx.add_key(id, key, now)?;
+                } else if tx.keys(id)?.is_empty() {
+                    tx.add_key(id, &random_id(), now)?;
+                }
+                Ok(Registered { id, name: project.name.clone(), keys: tx.keys(id)? })
+            })
+            .collect()
+    })
+}
+
+/// The blamer of all configured repositories.
+pub(super) fn blamer(config: &Config) -> Blamer {
+    let mut repositories: Vec<blame::Repository> = Vec::new();
+    for repository in config.projects.iter().flat_map(|project| &project.repositories) {
+        if repositories.iter().all(|known| known.name != repository.name) {
+            repositories.push(blame::Repository {
+                name: repository.name.clone(),
+                path: repository.path.clone(),
+                branch: repository.branch.clone(),
+            });
+        }
+    }
+    let settings = blame::Settings {
+        threads: config.blame.threads,
+        deadline: config.blame.deadline,
+        ..blame::Settings::default()
+    };
+    Blamer::new(repositories, settings)
+}
+
+/// The pipeline's settings for the registered projects.
+pub(super) fn pipeline_settings(config: &Config, registered: &[Registered], mail_domain: &str) -> pipeline::Settings {
+    let projects = config
+        .projects
+        .iter()
+        .zip(registered)
+        .map(|(project, registered)| pipeline::Project {
+            id: registered.id,
+            name: project.name.clone(),
+            repositories: project.repositories.iter().map(|repository| repository.name.clone()).collect(),
+            code: project.code.clone(),
+        })
+        .collect();
+    pipeline::Settings {
+        policy: config.policy.clone(),
+        projects,
+        samples: config.samples_per_fault,
+        mail_domain: mail_domain.to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+//! The commands: arguments in, exit code out. Data goes to stdout, words go to stderr; 0 is fine, 1 failed,
+//! 2 is wrong use or wrong configuration.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to people is what commands do")]
+
+pub mod blame;
+mod demo;
+mod explain;
+mod house;
+mod known;
+mod report;
+mod settings;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was tried, and failed. Exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// The arguments or the configuration are wrong. Exit code 2.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Failure {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    fn wrong(error: impl std::fmt::Display) -> Self {
+        Self::Wrong(error.to_string())
+    }
+}
+
+/// Names the person whose line failed: one email per failing line, to the one person git says wrote it.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = "New here? Try `blamed demo`, then `blamed start`.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: take reports, blame, mail
+    Start(start::Arguments),
+    /// See it work: a small repository, real tracebacks, the mails they lead to
+    Demo(demo::Arguments),
+    /// Send a traceback to a running daemon
+    Report(report::Arguments),
+    /// Show who last changed lines of a repository
+    Blame(blame::Arguments),
+    /// Show, step by step, what would come of a traceback; changes nothing
+    Explain(explain::Arguments),
+    /// Keep the whitelist of known errors
+    Known(known::Arguments),
+    /// Keep the settings that may change while the daemon runs
+    Settings(settings::Arguments),
+}
+
+/// Where the daemon's things are; the same for every command.
+#[derive(Debug, Clone, Default, Args)]
+struct Place {
+    /// Configuration file [default: ./blamed.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = "BLAMED_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder for everything that is remembered [default: as configured, else ./blamed-data]
+    #[arg(long, value_name = "DIR", env = "BLAMED_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Start(arguments) => start::run(arguments),
+        Command::Demo(arguments) => demo::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
+        Command::Blame(arguments) => return blame::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Known(arguments) => known::run(arguments),
+        Command::Settings(arguments) => settings::run(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(said)) => {
+            eprintln!("error: {said}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Wrong(said)) => {
+            // Problems of a configuration begin with that word themselves.
+            let prefix = if said.starts_with("error: ") { "" } else { "error: " };
+            eprintln!("{prefix}{said}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints data. That nobody reads it any more (`| head`) is fine.
+fn print_line(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a file, or stdin where it is `-` or missing.
+fn read_input(file: Option<&std::path::Path>) -> Result<Vec<u8>, Failure> {
+    use std::io::{IsTerminal, Read};
+    match file.filter(|file| *file != std::path::Path::new("-")) {
+        Some(file) => std::fs::read(file).map_err(|error| Failure::Wrong(format!("{}: {error}", file.display()))),
+        None => {
+            if std::io::stdin().is_terminal() {
+                eprintln!("Paste the traceback, then press Ctrl-D:");
+            }
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).map_err(Failure::failed)?;
+            Ok(bytes)
+        }
+    }
+}
+
+/// Who changes something from a command line.
+fn operator() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
+    user.filter(|user| !user.is_empty()).map_or("command line".to_owned(), |user| format!("{user} (command line)"))
+}

@@ -1,0 +1,71 @@
+//! `blamed settings`: what may change while the daemon runs.
+
+use clap::Subcommand;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::house::open_store_beside;
+use super::{Failure, Place, operator, print_line};
+use crate::clock::Clock;
+
+/// Keep the settings that may change while the daemon runs.
+///
+/// threshold: no mail about an error before it was seen this many times (a report may carry its own).
+/// cutoff: lines last changed before this date are counted, but nobody is mailed about them; `none` for no
+/// cutoff. A running daemon follows every change at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print every setting, one a line
+    Show,
+    /// Change a setting
+    Set {
+        /// threshold or cutoff
+        #[arg(value_parser = ["threshold", "cutoff"])]
+        name: String,
+        /// A number for threshold; a date such as 2026-01-31, a time, or `none` for cutoff
+        value: String,
+    },
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let store = open_store_beside(&arguments.place)?;
+    let mut settings = store.read(|tx| tx.settings()).map_err(Failure::failed)?;
+    match arguments.action {
+        Action::Show => {
+            print_line(&format!("threshold\t{}", settings.threshold))?;
+            let cutoff = settings.cutoff.map_or("none".to_owned(), |cutoff| cutoff.to_string());
+            print_line(&format!("cutoff\t{cutoff}"))
+        }
+        Action::Set { name, value } => {
+            if name == "threshold" {
+                settings.threshold = value.parse().ok().filter(|n| (1..=i64::MAX.unsigned_abs()).contains(n)).ok_or_else(|| {
+                    Failure::Wrong(format!("threshold is a number of at least 1, not {value:?}"))
+                })?;
+            } else {
+                settings.cutoff = if value == "none" { None } else { Some(time(&value).map_err(Failure::Wrong)?) };
+            }
+            let now = Clock::system().now().as_millisecond();
+            store.write(|tx| tx.set_settings(&settings, &operator(), now)).map_err(Failure::failed)
+        }
+    }
+}
+
+/// A date (its first moment in UTC) or a point in time.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let date = text.parse::<Date>().map_err(|_| format!("{text:?} is no date such as 2026-01-31"))?;
+    let start = date.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    Ok(start.timestamp())
+}

@@ -1,0 +1,196 @@
+//! `blamed start`: the daemon.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::house::{self, Registered};
+use super::{Failure, Place, print_line};
+use crate::blame::Blamer;
+use crate::clock::Clock;
+use crate::config::{Config, DEFAULT_LISTEN};
+use crate::ingest::{self, Intake};
+use crate::notify::outbox::Outbox;
+use crate::pipeline::{self, Pipeline};
+use crate::store::Store;
+use crate::telemetry;
+
+/// Run the daemon: take reports, blame, mail.
+///
+/// Without a configuration file, the git repository of the current folder is the one project, data goes to
+/// ./blamed-data, and mails are written there as files for want of a mail server. Prints the address, the
+/// project's key, and a command that reports a traceback. Ctrl-C or SIGTERM stops it; nothing is lost.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", help = format!("Address to listen on; port 0 takes a free one [default: as configured, else {DEFAULT_LISTEN}]"))]
+    listen: Option<SocketAddr>,
+    /// Folder of the repository, where no configuration names one [default: the current folder]
+    #[arg(long, value_name = "DIR")]
+    repository: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut config = house::configuration(&arguments.place)?;
+    if let Some(listen) = arguments.listen {
+        config.listen = listen;
+    }
+    if arguments.repository.is_some() && !config.projects.is_empty() {
+        let said = "--repository is for starting without projects; the configuration names some";
+        return Err(Failure::Wrong(said.to_owned()));
+    }
+    let folder = arguments.repository.unwrap_or_else(|| PathBuf::from("."));
+    house::default_project(&mut config, &folder)?;
+    telemetry::start(&config.log).map_err(Failure::Wrong)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    runtime.block_on(async {
+        let daemon = Daemon::start(&config, Clock::system()).await?;
+        daemon.introduce(&config)?;
+        stop_asked().await?;
+        tracing::info!("stopping: finishing what is under way");
+        daemon.stop().await;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// SIGTERM or Ctrl-C.
+async fn stop_asked() -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                tracing::warn!("SIGHUP: rules and settings are followed as they change; a changed configuration file takes a restart");
+            }
+        }
+    }
+}
+
+/// A running daemon.
+pub(super) struct Daemon {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// Its projects and their keys.
+    pub(super) projects: Vec<Registered>,
+    /// Its store.
+    pub(super) store: Store,
+    blamer: Blamer,
+    pipeline: Pipeline,
+    running: pipeline::Running,
+    outbox: tokio::task::JoinHandle<()>,
+    server: tokio::task::JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    mails: String,
+}
+
+impl Daemon {
+    /// Starts everything that `config` says.
+    ///
+    /// # Errors
+    /// The data directory or the address cannot be used, or the mail settings are wrong.
+    pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, Failure> {
+        let store = Store::open(&config.data_dir).map_err(house::failure)?;
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+            Failure::Wrong(format!(
+                "cannot listen on {}: {error}\n\nhint: pass another address with --listen; port 0 takes a free one",
+                config.listen
+            ))
+        })?;
+        let address = listener.local_addr().map_err(Failure::failed)?;
+        let projects = house::register(config, &store, &clock).map_err(house::failure)?;
+
+        let notify = house::notify_settings(config, address)?;
+        let mails = house::where_mails_go(&notify);
+        let mail_domain = notify.from.email.domain().to_owned();
+        let owed = Arc::new(Notify::new());
+        let (stop, stopped) = watch::channel(false);
+        let outbox = Outbox::new(store.clone(), notify, clock.clone(), Arc::clone(&owed)).map_err(Failure::wrong)?;
+        let outbox = tokio::spawn(outbox.run(stopped.clone()));
+
+        let blamer = house::blamer(config);
+        let settings = house::pipeline_settings(config, &projects, &mail_domain);
+        let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, owed);
+        let limits = ingest::Settings {
+            body_bytes: config.limits.body_bytes,
+            unpacked_bytes: config.limits.unpacked_bytes,
+            report: config.limits.report.clone(),
+        };
+        let routes = Intake::new(store.clone(), pipeline.clone(), limits).router();
+        let server = tokio::spawn(serve(listener, routes, stopped));
+        Ok(Self { address, projects, store, blamer, pipeline, running, outbox, server, stop, mails })
+    }
+
+    /// Stops taking reports, enters what was accepted, finishes the mail in hand.
+    pub(super) async fn stop(self) {
+        // Whoever listens may be gone already.
+        let _ = self.stop.send(true);
+        let _ = self.server.await;
+        self.running.stop(self.pipeline).await;
+        let _ = self.outbox.await;
+    }
+
+    /// The address for clients.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", house::reachable(self.address))
+    }
+
+    /// Says where it is and how to report to it.
+    fn introduce(&self, config: &Config) -> Result<(), Failure> {
+        for project in &config.projects {
+            for repository in &project.repositories {
+                if let Err(error) = self.blamer.resolve(&repository.name, &Default::default()) {
+                    tracing::warn!(%error, "reports that need this repository wait until it can be read");
+                }
+            }
+        }
+        let url = config.public_url.clone().unwrap_or_else(|| self.url());
+        print_line(&format!("blamed listens on {url}"))?;
+        for (project, configured) in self.projects.iter().zip(&config.projects) {
+            let paths: Vec<String> =
+                configured.repositories.iter().map(|repository| repository.path.display().to_string()).collect();
+            print_line(&format!("project {} of {}", project.name, paths.join(", ")))?;
+            for key in &project.keys {
+                print_line(&format!("  key {key}"))?;
+            }
+        }
+        print_line(&self.mails)?;
+        print_line(&format!("data is kept in {}", config.data_dir.display()))?;
+        let key = self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
+        print_line("\nTo report a traceback, pipe it into:")?;
+        print_line(&format!(
+            "curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: text/plain' --data-binary @- '{url}/api/v1/reports?wait=10'"
+        ))
+    }
+}
+
+async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
+    let routes = routes
+        .fallback(async || {
+            let said = "there is nothing at this address; reports go to POST /api/v1/reports";
+            (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error": said }))).into_response()
+        })
+        .layer(CatchPanicLayer::new());
+    let stop = async move {
+        // An error says that the other end is gone, which is a reason to stop as well.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "the server has stopped");
+    }
+}

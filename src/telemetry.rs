@@ -1,0 +1,20 @@
+//! The log: to stderr, so that stdout stays for data.
+//!
+//! A failure is logged once, where it is handled. Secrets, mail addresses and source code are not logged.
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging. `filter`: a level (`info`), or levels by module (`info,blamed::blame=debug`); the
+/// environment variable `BLAMED_LOG` goes before it.
+///
+/// # Errors
+/// The filter makes no sense.
+pub fn start(filter: &str) -> Result<(), String> {
+    let filter = std::env::var("BLAMED_LOG").unwrap_or_else(|_| filter.to_owned());
+    let parsed = EnvFilter::try_new(&filter)
+        .map_err(|error| format!("`log`: {filter:?}: {error}; write a level such as info or debug"))?;
+    let started = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr).try_init();
+    // A second start (of a test) keeps the first's.
+    drop(started);
+    Ok(())
+}
