@@ -12,10 +12,15 @@ use std::time::Duration;
 
 use lettre::message::Mailbox;
 
+mod chance;
 pub mod compose;
 mod letter;
 pub mod notice;
+pub mod outbox;
 mod plain;
+pub mod transport;
+
+pub use chance::new_message_id;
 
 /// How and as whom mails are sent.
 #[derive(Debug, Clone)]

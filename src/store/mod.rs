@@ -11,4 +11,4 @@ mod migrate;
 mod outbox;
 
 pub use engine::{Store, StoreError, Tx};
-pub use outbox::{Delivery, DeliveryState};
+pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
