@@ -2,9 +2,6 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use tokio::sync::Notify;
 
 use super::{Failure, Place, house, print_line, read_input};
 use crate::clock::Clock;
@@ -63,7 +60,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         let settings = house::pipeline_settings(&config, &registered, "localhost");
         let blamer = house::blamer(&config);
         let (pipeline, running) =
-            Pipeline::start(store, blamer, Clock::system(), settings, Arc::new(Notify::new()));
+            Pipeline::start(store, blamer, Clock::system(), settings, || {});
         for (n, report) in reports.into_iter().enumerate() {
             if n > 0 {
                 print_line("")?;

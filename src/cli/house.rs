@@ -1,12 +1,13 @@
 //! Everything that a daemon consists of, put together from a configuration.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 use super::{Failure, Place};
 use crate::blame::{self, Blamer};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::notify;
 use crate::pipeline::{self, random_id};
 use crate::store::{ProjectId, Store, StoreError};
 
@@ -150,4 +151,66 @@ pub(super) fn pipeline_settings(config: &Config, registered: &[Registered], mail
         samples: config.samples_per_fault,
         mail_domain: mail_domain.to_owned(),
     }
+}
+
+/// How mails are sent by a daemon that listens on `address`.
+///
+/// # Errors
+/// The sender is no address.
+pub(super) fn notify_settings(config: &Config, address: SocketAddr) -> Result<notify::Settings, Failure> {
+    let from = config.mail.from.clone().unwrap_or_else(|| format!("blamed <blamed@{}>", host_name()));
+    let from = from.parse().map_err(|error| {
+        Failure::Wrong(format!("{from:?} is no sender: {error}\n\nhint: set `from` in the section [mail]"))
+    })?;
+    let folder = config.mail.folder.clone().unwrap_or_else(|| config.data_dir.join("mail"));
+    Ok(notify::Settings {
+        from,
+        public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address))),
+        default_contact: config.policy.default_contact.clone(),
+        transport: match &config.mail.smtp {
+            Some(smtp) => notify::Transport::Smtp(smtp.clone()),
+            None => notify::Transport::Folder(folder),
+        },
+    })
+}
+
+/// Where mails go, as a sentence.
+pub(super) fn where_mails_go(settings: &notify::Settings) -> String {
+    match &settings.transport {
+        notify::Transport::Smtp(smtp) => format!("mails go out by {}:{}", smtp.host, smtp.port),
+        notify::Transport::Folder(folder) => format!(
+            "no mail server is configured: mails are written to {}/*.eml",
+            folder.display()
+        ),
+    }
+}
+
+/// An address that a client on this machine can use: a daemon that listens everywhere is at loopback too.
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let usable = !name.is_empty() && format!("blamed@{name}").parse::<lettre::Address>().is_ok();
+    if usable { name } else { "localhost".to_owned() }
+}
+
+/// Copies rules and settings from one store into another.
+///
+/// # Errors
+/// What a store says.
+pub(super) fn copy_rules(from: &Store, to: &Store) -> Result<(), StoreError> {
+    let rulebook = from.read(|tx| tx.rulebook())?;
+    to.write(|tx| {
+        tx.set_settings(&rulebook.settings, "copy", 0)?;
+        for (_, rule) in &rulebook.rules {
+            tx.add_rule(rule, "copy", 0)?;
+        }
+        Ok(())
+    })
 }

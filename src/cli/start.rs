@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::house::{self, Registered};
@@ -93,7 +93,8 @@ pub(super) struct Daemon {
     blamer: Blamer,
     pipeline: Pipeline,
     running: pipeline::Running,
-    outbox: tokio::task::JoinHandle<()>,
+    outbox: Arc<Outbox>,
+    delivering: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
     mails: String,
@@ -118,14 +119,20 @@ impl Daemon {
         let notify = house::notify_settings(config, address)?;
         let mails = house::where_mails_go(&notify);
         let mail_domain = notify.from.email.domain().to_owned();
-        let owed = Arc::new(Notify::new());
+        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify));
+        let delivering = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.run().await }
+        });
+        let wake = {
+            let outbox = Arc::clone(&outbox);
+            move || outbox.wake()
+        };
         let (stop, stopped) = watch::channel(false);
-        let outbox = Outbox::new(store.clone(), notify, clock.clone(), Arc::clone(&owed)).map_err(Failure::wrong)?;
-        let outbox = tokio::spawn(outbox.run(stopped.clone()));
 
         let blamer = house::blamer(config);
         let settings = house::pipeline_settings(config, &projects, &mail_domain);
-        let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, owed);
+        let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, wake);
         let limits = ingest::Settings {
             body_bytes: config.limits.body_bytes,
             unpacked_bytes: config.limits.unpacked_bytes,
@@ -133,7 +140,7 @@ impl Daemon {
         };
         let routes = Intake::new(store.clone(), pipeline.clone(), limits).router();
         let server = tokio::spawn(serve(listener, routes, stopped));
-        Ok(Self { address, projects, store, blamer, pipeline, running, outbox, server, stop, mails })
+        Ok(Self { address, projects, store, blamer, pipeline, running, outbox, delivering, server, stop, mails })
     }
 
     /// Stops taking reports, enters what was accepted, finishes the mail in hand.
@@ -142,7 +149,8 @@ impl Daemon {
         let _ = self.stop.send(true);
         let _ = self.server.await;
         self.running.stop(self.pipeline).await;
-        let _ = self.outbox.await;
+        self.outbox.stop();
+        let _ = self.delivering.await;
     }
 
     /// The address for clients.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::document::Section;
 pub use self::document::{Problem, Problems};
+use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
 use crate::triage::identity::AddressPolicy;
 use crate::triage::walk::{CodePolicy, LibraryGlob};
@@ -18,6 +19,9 @@ use crate::triage::walk::{CodePolicy, LibraryGlob};
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9029";
 /// Where data is kept unless something else is configured.
 pub const DEFAULT_DATA_DIR: &str = "blamed-data";
+
+/// The environment variable that may hold the mail server's password.
+const PASSWORD_VARIABLE: &str = "BLAMED_SMTP_PASSWORD";
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -53,48 +57,6 @@ pub struct Mail {
     pub folder: Option<PathBuf>,
     /// The sender. `None`: `blamed@` and this machine's name.
     pub from: Option<String>,
-}
-
-/// A mail server.
-#[derive(Clone)]
-pub struct Smtp {
-    /// Its name or address.
-    pub host: String,
-    /// Its port. `None`: the usual one for `tls`.
-    pub port: Option<u16>,
-    /// How the connection is protected.
-    pub tls: Tls,
-    /// The account, if the server wants one.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// How long the server may take for one answer.
-    pub timeout: Duration,
-}
-
-impl std::fmt::Debug for Smtp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let password = self.password.as_ref().map(|_| "(hidden)");
-        f.debug_struct("Smtp")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("tls", &self.tls)
-            .field("user", &self.user)
-            .field("password", &password)
-            .field("timeout", &self.timeout)
-            .finish()
-    }
-}
-
-/// How a connection to a mail server is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
-    /// Not at all: for a server on this machine.
-    None,
-    /// Begun in the clear and then encrypted (STARTTLS, RFC 3207); refused where the server cannot.
-    StartTls,
-    /// Encrypted from the first byte (RFC 8314).
-    Implicit,
 }
 
 /// What is taken from clients.
@@ -252,44 +214,32 @@ fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
 fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) {
     let host = section.string("smtp_host");
     let port = section.integer("smtp_port", 1..=65_535).map(|n| u16::try_from(n).expect("in range"));
-    let tls = section.parsed("smtp_tls", "one of \"none\", \"starttls\", \"implicit\"", |text| match text {
-        "none" => Ok(Tls::None),
-        "starttls" => Ok(Tls::StartTls),
-        "implicit" => Ok(Tls::Implicit),
+    let security = section.parsed("smtp_tls", "one of \"none\", \"starttls\", \"implicit\"", |text| match text {
+        "none" => Ok(Security::None),
+        "starttls" => Ok(Security::StartTls),
+        "implicit" => Ok(Security::Tls),
         _ => Err(format!("{text:?} is no way to protect a connection")),
     });
-    let user = section.string("smtp_user");
-    let password = read_password(section, folder);
-    let timeout = section.integer("smtp_timeout_seconds", 1..=600).unwrap_or(30);
-    if host.is_none() {
-        for at in [user.as_ref().map(|user| user.span.clone()), password.as_ref().map(|(_, at)| at.clone())] {
-            if let Some(at) = at {
-                section.problem(at, "`mail.smtp_host` is missing: there is no server to sign in to", "");
-            }
+    let login = read_login(section, folder, host.is_some());
+    let timeout = section.integer("smtp_timeout_seconds", 1..=600).map(Duration::from_secs);
+    let extra_roots = section.string("smtp_ca_file").map(|file| folder.join(file.value));
+    let helo = section.string("smtp_helo").map(|name| name.value);
+    let smtp = host.map(|host| {
+        let nearby = matches!(host.value.as_str(), "localhost" | "127.0.0.1" | "::1");
+        let security = security.unwrap_or(if nearby { Security::None } else { Security::StartTls });
+        Smtp {
+            port: port.unwrap_or(match security {
+                Security::None => 25,
+                Security::StartTls => 587,
+                Security::Tls => 465,
+            }),
+            host: host.value,
+            security,
+            extra_roots,
+            login,
+            helo,
+            timeout: timeout.unwrap_or(Smtp::DEFAULT_TIMEOUT),
         }
-    }
-    match (&user, &password) {
-        (Some(user), None) => section.problem(
-            user.span.clone(),
-            "`mail.smtp_user` has no password",
-            "add smtp_password_file, or set BLAMED_SMTP_PASSWORD in the environment",
-        ),
-        (None, Some((_, at))) => {
-            section.problem(at.clone(), "`mail.smtp_user` is missing: a password needs a user", "");
-        }
-        _ => {}
-    }
-    let smtp = host.map(|host| Smtp {
-        tls: tls.unwrap_or(if matches!(host.value.as_str(), "localhost" | "127.0.0.1" | "::1") {
-            Tls::None
-        } else {
-            Tls::StartTls
-        }),
-        host: host.value,
-        port,
-        user: user.map(|user| user.value),
-        password: password.map(|(password, _)| password),
-        timeout: Duration::from_secs(timeout),
     });
     let mail_folder = section.string("folder").map(|dir| folder.join(dir.value));
     let from = section.parsed("from", "such as \"blamed@example.com\"", |text| {
@@ -309,29 +259,46 @@ fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) 
     (Mail { smtp, folder: mail_folder, from }, addresses)
 }
 
-/// From the file, a file of its own, or the environment; with where the document says so.
-fn read_password(section: &mut Section<'_>, folder: &Path) -> Option<(String, std::ops::Range<usize>)> {
+/// The account at the mail server; its password is in the file, a file of its own, or the environment.
+fn read_login(section: &mut Section<'_>, folder: &Path, has_server: bool) -> Option<Login> {
+    let user = section.string("smtp_user");
     let given = section.string("smtp_password");
     let file = section.string("smtp_password_file");
-    match (given, file) {
-        (Some(given), None) => Some((given.value, given.span)),
-        (given, Some(file)) => {
-            if let Some(given) = given {
-                section.problem(given.span, "`mail.smtp_password` and `smtp_password_file` are both set", "");
-            }
+    let written = [&user, &given, &file].into_iter().flatten().next().map(|at| at.span.clone());
+    if let (Some(span), false) = (written.clone(), has_server) {
+        section.problem(span, "`mail.smtp_host` is missing: there is no server to sign in to", "");
+        return None;
+    }
+    if let (Some(given), Some(_)) = (&given, &file) {
+        let said = "`mail.smtp_password` and `mail.smtp_password_file` are both set";
+        section.problem(given.span.clone(), said, "keep one of them");
+    }
+    let password = match file {
+        Some(file) => {
             let path = folder.join(&file.value);
             match std::fs::read_to_string(&path) {
-                Ok(text) => Some((text.trim_end_matches(['\r', '\n']).to_owned(), file.span)),
+                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
                 Err(error) => {
-                    let message = format!("`mail.smtp_password_file`: {}: {error}", path.display());
-                    section.problem(file.span, message, "");
-                    None
+                    let said = format!("`mail.smtp_password_file`: {}: {error}", path.display());
+                    section.problem(file.span, said, "");
+                    return None;
                 }
             }
         }
-        (None, None) => {
-            let password = std::env::var("BLAMED_SMTP_PASSWORD").ok()?;
-            Some((password, section.span()))
+        None => given.map(|given| given.value).or_else(|| std::env::var(PASSWORD_VARIABLE).ok()),
+    };
+    match (user, password) {
+        (Some(user), Some(password)) => Some(Login { user: user.value, password }),
+        (Some(user), None) => {
+            let hint = format!("add smtp_password_file, or set {PASSWORD_VARIABLE} in the environment");
+            section.problem(user.span, "`mail.smtp_user` has no password", &hint);
+            None
+        }
+        (None, _) => {
+            if let Some(span) = written {
+                section.problem(span, "`mail.smtp_user` is missing: a password needs a user", "");
+            }
+            None
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::survey::Survey;
 use super::{Inner, Refusal, hex, random_id};
@@ -102,7 +102,7 @@ pub enum Standing {
 
 pub(super) struct Ledger {
     pipeline: Weak<Inner>,
-    owed: Arc<Notify>,
+    owed: Box<dyn Fn() + Send>,
     rulebook: Rulebook,
     swept_at: i64,
 }
@@ -120,7 +120,7 @@ struct Done {
 }
 
 impl Ledger {
-    pub(super) fn new(pipeline: &Arc<Inner>, owed: Arc<Notify>) -> Self {
+    pub(super) fn new(pipeline: &Arc<Inner>, owed: Box<dyn Fn() + Send>) -> Self {
         Self { pipeline: Arc::downgrade(pipeline), owed, rulebook: Rulebook::default(), swept_at: 0 }
     }
 
@@ -223,7 +223,7 @@ impl Ledger {
             pipeline.parked.notify_one();
         }
         if done.owed {
-            self.owed.notify_one();
+            (self.owed)();
         }
     }
 }

@@ -122,14 +122,14 @@ pub struct Explanation {
 
 impl Pipeline {
     /// Starts the ledger's thread and the blaming task; they end when `stop` is told and all that was
-    /// accepted is entered. `owed` is woken whenever mails were owed.
+    /// accepted is entered. `owed` is called whenever mails were owed.
     #[must_use]
     pub fn start(
         store: Store,
         blamer: Blamer,
         clock: Clock,
         settings: Settings,
-        owed: Arc<Notify>,
+        owed: impl Fn() + Send + 'static,
     ) -> (Self, Running) {
         let (entries, queue) = mpsc::channel(QUEUE);
         let (decided, _) = broadcast::channel(ANNOUNCEMENTS);
@@ -146,7 +146,7 @@ impl Pipeline {
             parked: Notify::new(),
         }));
         let (stop, stopped) = oneshot::channel();
-        let ledger = ledger::Ledger::new(&pipeline.0, owed);
+        let ledger = ledger::Ledger::new(&pipeline.0, Box::new(owed));
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || ledger.run(queue))

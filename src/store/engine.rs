@@ -130,6 +130,14 @@ impl Store {
         Self::connect(data_dir, None)
     }
 
+    /// Opens the store of a data directory to read it, if there is one; changes nothing there.
+    ///
+    /// # Errors
+    /// What the system or SQLite says.
+    pub fn open_to_read(data_dir: &Path) -> Result<Option<Self>, StoreError> {
+        if data_dir.join(DATABASE).exists() { Self::open_beside(data_dir).map(Some) } else { Ok(None) }
+    }
+
     fn connect(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
         let path = data_dir.join(DATABASE);
         let mut writer = Connection::open(&path)?;

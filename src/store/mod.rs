@@ -17,6 +17,6 @@ mod rules;
 pub use engine::{Store, StoreError, Tx};
 pub use faults::{Fault, FaultId, NewFault, Occurrence};
 pub use inbox::Parked;
-pub use outbox::{Delivery, DeliveryState};
+pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Project, ProjectId};
 pub use rules::StoredRule;

@@ -113,9 +113,10 @@ CREATE TABLE seen (
 CREATE INDEX seen_by_time ON seen (at);
 
 -- One row per message and person. `mark` names the occasion ("first", "100", …): one mail per occasion.
+-- `fault` is 0 for trouble of the daemon itself: NULLs would all be different to UNIQUE.
 CREATE TABLE outbox (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
-    fault       BIGINT,
+    fault       BIGINT NOT NULL,
     mark        TEXT NOT NULL,
     recipient   TEXT NOT NULL,
     message_id  TEXT NOT NULL UNIQUE,
