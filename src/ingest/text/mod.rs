@@ -1,6 +1,6 @@
 //! Tracebacks as programs print them, found in a text among other lines.
 //!
-//! A text is first freed of what loggers put around its lines ([`lines`]). Then every line is shown to each
+//! A text is first freed of what loggers put around its lines (`lines`). Then every line is shown to each
 //! language's parser in turn; the first that sees a traceback begin there takes as many lines as belong to
 //! it. What stands directly before it (`Exception in thread packer-1:`, a log message) is kept with the report.
 
