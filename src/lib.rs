@@ -4,6 +4,7 @@
 //! asks git who last changed that line, and sends one email per unique line to that one person.
 
 pub mod blame;
+pub mod cli;
 pub mod clock;
 pub mod ingest;
 pub mod report;

@@ -1,0 +1,3 @@
+//! The commands: what people type and read.
+
+pub mod blame;
