@@ -1,5 +1,472 @@
 //! Who last changed a line. Knows repositories, revisions, paths and lines; knows no report.
+//!
+//! A [`Question`] names a [`Place`] and carries what is known of the source there. It is answered in this
+//! order: the file is read at its revision (`objects`), the line that was really meant is found in it
+//! (`locate`), followed back to its origin (`tracer`, which asks `renames` and `lines`), and its author is
+//! looked up (`author`). The answer equals what `git blame` prints for that line.
+//!
+//! Pitfalls: objects are named by their content, so what is remembered of them holds for ever, but
+//! branches, tags and mailmaps move; a repository may be repacked or deleted while it is read; and a line
+//! of a file that was rewritten ten thousand times is followed through all of it, unless the deadline ends
+//! that.
 
+mod author;
+mod cache;
+mod lines;
+mod locate;
+mod mailmap;
+mod objects;
+mod renames;
+mod repository;
+mod revision;
+mod tracer;
 mod types;
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bstr::{BStr, BString, ByteSlice};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use git2::Oid;
+use tokio::sync::{Semaphore, watch};
+
+pub use repository::{Repository, discover};
+pub use revision::{Resolved, RevisionHints};
 pub use types::*;
+
+use cache::Cache;
+use objects::{Kind, Node, ObjectCache, Objects, Stop};
+use repository::Opened;
+use tracer::{Memory, Tracer, Version};
+
+/// Limits of blaming.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many lines are followed at once.
+    pub threads: usize,
+    /// How long one line may take.
+    pub deadline: Duration,
+    /// What may be remembered of objects, diffs and answers, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            deadline: Duration::from_secs(20),
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How long an answer stands: by then a mailmap may have changed.
+const ANSWER_AGE: Duration = Duration::from_secs(3600);
+/// Symbolic links followed from one path.
+const LINKS_FOLLOWED: usize = 5;
+/// Lines of source shown on either side of a line.
+const SOURCE_AROUND: u32 = 5;
+/// Characters of a line of source shown.
+const SOURCE_WIDTH: usize = 500;
+
+/// Answers questions about a fixed set of repositories. Clones share everything.
+#[derive(Clone)]
+pub struct Blamer(Arc<Inner>);
+
+struct Inner {
+    repositories: Vec<Opened>,
+    settings: Settings,
+    objects: ObjectCache,
+    memory: Memory,
+    files: Cache<Oid, Arc<Files>>,
+    answers: Cache<Question, Remembered>,
+    running: DashMap<Question, watch::Receiver<Option<Answer>>>,
+    threads: Arc<Semaphore>,
+}
+
+type Answer = Result<Arc<Blame>, BlameError>;
+
+/// An answer and how long it stands.
+#[derive(Clone)]
+struct Remembered {
+    answer: Answer,
+    until: Instant,
+}
+
+/// What a revision tracks. Paths ascend by their bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Regular files.
+    pub files: Vec<BString>,
+    /// Symbolic links that lead to a tracked file, and where to.
+    pub links: Vec<(BString, BString)>,
+    /// Folders that belong to another repository.
+    pub submodules: Vec<BString>,
+}
+
+/// How often something was remembered, and how often it had to be found out, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Questions answered from memory.
+    pub answers_remembered: u64,
+    /// Questions that had to be worked out.
+    pub answers_worked_out: u64,
+    /// Trees and files found in memory.
+    pub objects_remembered: u64,
+    /// Trees and files read from disk.
+    pub objects_read: u64,
+    /// Questions being worked on now.
+    pub running: u64,
+}
+
+impl Blamer {
+    /// A blamer of `repositories`. None of them is opened before it is asked for.
+    #[must_use]
+    pub fn new(repositories: Vec<Repository>, settings: Settings) -> Self {
+        let share = settings.cache_bytes / 8;
+        Self(Arc::new(Inner {
+            repositories: repositories.into_iter().map(Opened::new).collect(),
+            objects: Cache::new(4 * share),
+            memory: Memory::new(2 * share),
+            files: Cache::new(share),
+            answers: Cache::new(share),
+            running: DashMap::new(),
+            threads: Arc::new(Semaphore::new(settings.threads.max(1))),
+            settings,
+        }))
+    }
+
+    /// The repositories, in the order they were given.
+    pub fn repositories(&self) -> impl Iterator<Item = &Repository> {
+        self.0.repositories.iter().map(|opened| &opened.settings)
+    }
+
+    /// The commit that `hints` name in `repository`; if they name none that it has, the tip.
+    ///
+    /// # Errors
+    /// [`BlameError::Empty`] or [`BlameError::NoRevision`] if there is no tip either.
+    pub fn resolve(&self, repository: &str, hints: &RevisionHints) -> Result<Resolved, BlameError> {
+        let opened = self.opened(repository)?;
+        self.within(opened, |handle| revision::resolve(handle, &opened.settings, hints))?
+    }
+
+    /// The commit that a person means by `revision`: whatever `git rev-parse` takes.
+    ///
+    /// # Errors
+    /// [`BlameError::NoRevision`] or [`BlameError::AmbiguousRevision`].
+    pub fn parse_revision(&self, repository: &str, revision: &str) -> Result<CommitId, BlameError> {
+        let opened = self.opened(repository)?;
+        self.within(opened, |handle| revision::parse(handle, &opened.settings, revision))?
+    }
+
+    /// What `commit` tracks.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn files(&self, repository: &str, commit: &CommitId) -> Result<Arc<Files>, BlameError> {
+        self.with_objects(repository, commit, |objects, id| {
+            let root = objects.commit(id)?.tree;
+            if let Some(files) = self.0.files.get(&root) {
+                return Ok(Ok(files));
+            }
+            let files = Arc::new(Files::of(objects, root)?);
+            self.0.files.insert(root, Arc::clone(&files), files.bytes());
+            Ok(Ok(files))
+        })
+    }
+
+    /// The content of the file at `path` in `commit`; `None` if there is no file.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn source(
+        &self,
+        repository: &str,
+        commit: &CommitId,
+        path: &BStr,
+    ) -> Result<Option<Arc<[u8]>>, BlameError> {
+        self.with_objects(repository, commit, |objects, id| {
+            Ok(match tracer::version_at(objects, id, path)? {
+                Some(Node { kind: Kind::File, id }) => Ok(Some(objects.blob(id)?)),
+                _ => Ok(None),
+            })
+        })
+    }
+
+    /// Answers on this thread. What was asked before is answered from memory, failures included, each for
+    /// its own time.
+    ///
+    /// # Errors
+    /// Whatever stands in the way of an answer.
+    pub fn blame(&self, question: &Question) -> Answer {
+        if let Some(answer) = self.remembered(question) {
+            return answer;
+        }
+        let place = &question.place;
+        let answer = self.with_objects(&place.repository, &place.revision, |objects, id| {
+            self.work_out(objects, id, question)
+        });
+        let stands = answer.as_ref().err().map_or(ANSWER_AGE, BlameError::retry_after);
+        let remembered = Remembered { answer: answer.clone(), until: Instant::now() + stands };
+        self.0.answers.insert(question.clone(), remembered, weight(question, &answer));
+        answer
+    }
+
+    /// Answers on one of the blamer's threads. However many ask the same at once, it is worked out once.
+    ///
+    /// # Errors
+    /// Whatever stands in the way of an answer.
+    pub async fn ask(&self, question: Question) -> Answer {
+        if let Some(answer) = self.remembered(&question) {
+            return answer;
+        }
+        let mut answer = match self.0.running.entry(question) {
+            Slot::Occupied(running) => running.get().clone(),
+            Slot::Vacant(free) => {
+                let (tell, answer) = watch::channel(None);
+                let (blamer, question) = (self.clone(), free.key().clone());
+                free.insert(answer.clone());
+                // On a task of its own: whoever asked first may stop waiting.
+                tokio::spawn(async move {
+                    let name = question.place.repository.clone();
+                    let asked = question.clone();
+                    let done = blamer.run(move |blamer| blamer.blame(&asked)).await;
+                    blamer.0.running.remove(&question);
+                    tell.send_replace(Some(done.unwrap_or_else(|| Err(stopped(name)))));
+                });
+                answer
+            }
+        };
+        match answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
+            Ok(Some(answer)) => answer,
+            _ => Err(stopped(String::new())),
+        }
+    }
+
+    /// Runs `work` on one of the blamer's threads, once one is free. `None` if it panicked.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> Option<T> {
+        let free = Arc::clone(&self.0.threads).acquire_owned().await.ok()?;
+        let blamer = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let _busy = free;
+            work(&blamer)
+        })
+        .await
+        .ok()
+    }
+
+    /// Counts for the health page.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let (answers_remembered, answers_worked_out) = self.0.answers.counts();
+        let (objects_remembered, objects_read) = self.0.objects.counts();
+        let running = self.0.running.len() as u64;
+        Counters { answers_remembered, answers_worked_out, objects_remembered, objects_read, running }
+    }
+
+    fn remembered(&self, question: &Question) -> Option<Answer> {
+        let remembered = self.0.answers.get(question)?;
+        (Instant::now() < remembered.until).then_some(remembered.answer)
+    }
+
+    fn work_out(&self, objects: &Objects<'_>, revision: Oid, question: &Question) -> Result<Answer, Stop> {
+        let place = &question.place;
+        let asked = match file_at(objects, revision, place)? {
+            Ok(version) => version,
+            Err(error) => return Ok(Err(error)),
+        };
+        let world = objects.handle.overrides.fingerprint();
+        let tracer = Tracer { objects, memory: &self.0.memory, world };
+        let opened = self.0.repositories.iter().find(|opened| opened.settings.name == place.repository);
+        let branch = opened.and_then(|opened| opened.settings.branch.as_deref());
+        let tip = revision::tip(objects.handle, branch)?.map(|(id, _)| id);
+        let line = place.line.get() - 1;
+        let located = locate::locate(&tracer, &asked, line, question.basis, &question.evidence, tip)?;
+
+        let file = objects.blob(located.version.blob)?;
+        let lines = lines::count(&file);
+        if located.line >= lines {
+            let (path, revision) = (place.path.clone(), place.revision.clone());
+            return Ok(Err(BlameError::NoLine { path, revision, lines, line: place.line.get() }));
+        }
+        let end = tracer.trace(&located.version, located.line)?;
+        let (author, summary) = author::read(objects, end.version.commit, revision)?;
+        let at =
+            |version: &Version, line| (commit_id(version.commit), (*version.path).clone(), one_based(line));
+        let (revision, path, line) = at(&located.version, located.line);
+        let place = Place { repository: place.repository.clone(), revision, path, line };
+        let (commit, path, line) = at(&end.version, end.line);
+        Ok(Ok(Arc::new(Blame {
+            place,
+            origin: Origin { commit, path, line },
+            author,
+            summary,
+            boundary: end.boundary,
+            skipped: Vec::new(),
+            source: excerpt(&file, located.line),
+            confidence: located.confidence,
+        })))
+    }
+
+    fn opened(&self, name: &str) -> Result<&Opened, BlameError> {
+        let found = self.0.repositories.iter().find(|opened| opened.settings.name == name);
+        found.ok_or_else(|| BlameError::UnknownRepository { name: name.to_owned() })
+    }
+
+    fn within<T>(
+        &self,
+        opened: &Opened,
+        ask: impl FnOnce(&repository::Handle) -> Result<T, Stop>,
+    ) -> Result<T, BlameError> {
+        opened.with(ask).map_err(|stop| match stop {
+            Stop::Unreadable(reason) => BlameError::Repository { name: opened.settings.name.clone(), reason },
+            Stop::TooSlow => BlameError::TooSlow { seconds: self.0.settings.deadline.as_secs() },
+        })
+    }
+
+    fn with_objects<T>(
+        &self,
+        repository: &str,
+        commit: &CommitId,
+        ask: impl FnOnce(&Objects<'_>, Oid) -> Result<Result<T, BlameError>, Stop>,
+    ) -> Result<T, BlameError> {
+        let opened = self.opened(repository)?;
+        let deadline = Instant::now() + self.0.settings.deadline;
+        self.within(opened, |handle| {
+            let objects = Objects::new(handle, &self.0.objects, deadline)?;
+            match Oid::from_str(&commit.0).ok().filter(|&id| objects.has_commit(id)) {
+                Some(id) => ask(&objects, id),
+                None => {
+                    let (name, revision) = (opened.settings.name.clone(), commit.0.clone());
+                    Ok(Err(BlameError::NoRevision { name, revision }))
+                }
+            }
+        })?
+    }
+}
+
+impl Files {
+    fn of(objects: &Objects<'_>, root: Oid) -> Result<Self, Stop> {
+        let mut found = Self::default();
+        let mut links = Vec::new();
+        objects::walk_tree(objects, root, BStr::new(""), &mut |path, node: Node| match node.kind {
+            Kind::Symlink => links.push((path, node.id)),
+            Kind::Submodule => found.submodules.push(path),
+            Kind::File | Kind::Folder => found.files.push(path),
+        })?;
+        found.files.sort();
+        for (path, id) in links {
+            if let Some(target) = follow(path.as_bstr(), &objects.blob(id)?)
+                && found.files.binary_search(&target).is_ok()
+            {
+                found.links.push((path, target));
+            }
+        }
+        found.links.sort();
+        found.submodules.sort();
+        Ok(found)
+    }
+
+    fn bytes(&self) -> usize {
+        let paths = self.files.iter().chain(&self.submodules);
+        let links = self.links.iter().flat_map(|(path, target)| [path, target]);
+        paths.chain(links).map(|path| size_of::<BString>() + path.len()).sum()
+    }
+}
+
+/// The file that `place` names, symbolic links followed.
+fn file_at(objects: &Objects<'_>, commit: Oid, place: &Place) -> Result<Result<Version, BlameError>, Stop> {
+    let no_path = |hint: String| {
+        Ok(Err(BlameError::NoPath { path: place.path.clone(), revision: place.revision.clone(), hint }))
+    };
+    let root = objects.commit(commit)?.tree;
+    let mut path = place.path.clone();
+    for _ in 0..=LINKS_FOLLOWED {
+        match objects.find(root, path.as_bstr())? {
+            Some(Node { kind: Kind::File, id }) => {
+                return Ok(Ok(Version { commit, path: Arc::new(path), blob: id }));
+            }
+            Some(Node { kind: Kind::Folder, .. }) => return no_path("it is a folder".to_owned()),
+            Some(Node { kind: Kind::Submodule, .. }) => return no_path("it is a submodule".to_owned()),
+            Some(Node { kind: Kind::Symlink, id }) => {
+                let target = objects.blob(id)?;
+                let Some(next) = follow(path.as_bstr(), &target) else {
+                    let target = target.as_bstr();
+                    return no_path(format!("it is a symbolic link to {target}, outside of the repository"));
+                };
+                path = next;
+            }
+            None => {
+                for at in path.find_iter("/") {
+                    let above = path[..at].as_bstr();
+                    match objects.find(root, above)? {
+                        Some(Node { kind: Kind::Submodule, .. }) => {
+                            return no_path(format!("it lies in the submodule {above}"));
+                        }
+                        Some(Node { kind: Kind::Folder, .. }) => {}
+                        _ => return no_path(format!("there is no folder {above}")),
+                    }
+                }
+                return no_path("there is nothing of that name".to_owned());
+            }
+        }
+    }
+    no_path("symbolic links lead round in a circle".to_owned())
+}
+
+/// Where the symbolic link at `link` leads, if it stays inside of the repository.
+fn follow(link: &BStr, target: &[u8]) -> Option<BString> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let mut parts: Vec<&[u8]> = link.split_str("/").collect();
+    parts.pop();
+    for part in target.split_str("/") {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    Some(bstr::join("/", parts).into())
+}
+
+/// The lines around `line` (0-based).
+fn excerpt(file: &[u8], line: u32) -> Vec<SourceLine> {
+    let first = line.saturating_sub(SOURCE_AROUND);
+    let shown = (line + SOURCE_AROUND + 1 - first) as usize;
+    lines::split(file)
+        .skip(first as usize)
+        .take(shown)
+        .zip(first + 1..)
+        .map(|(text, number)| SourceLine {
+            number,
+            text: text.to_str_lossy().chars().take(SOURCE_WIDTH).collect(),
+        })
+        .collect()
+}
+
+fn commit_id(id: Oid) -> CommitId {
+    CommitId(id.to_string())
+}
+
+fn one_based(line: u32) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(line)
+}
+
+fn stopped(name: String) -> BlameError {
+    BlameError::Repository { name, reason: "blame stopped unexpectedly".to_owned() }
+}
+
+/// About what a remembered answer takes, in bytes.
+fn weight(question: &Question, answer: &Answer) -> usize {
+    let evidence = &question.evidence;
+    let texts = evidence.text.iter().chain(&evidence.before).chain(&evidence.after);
+    let question =
+        size_of::<Question>() + question.place.path.len() + texts.map(|text| text.len() + 24).sum::<usize>();
+    let source =
+        answer.as_ref().map_or(0, |blame| blame.source.iter().map(|line| line.text.len() + 32).sum());
+    question + size_of::<Blame>() + source + 200
+}

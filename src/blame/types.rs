@@ -41,6 +41,41 @@ pub struct Place {
     pub line: NonZeroU32,
 }
 
+/// What is asked: who last changed a line, and what is known of what stood there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The line asked for.
+    pub place: Place,
+    /// How its revision was come by.
+    pub basis: Basis,
+    /// The source around the line as it was running, if it was sent.
+    pub evidence: Evidence,
+}
+
+/// How a revision was come by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// The report, or a deploy, named it.
+    Named,
+    /// Nothing was named: it is the tip of the tracked branch.
+    #[default]
+    Tip,
+    /// Something was named that the repository does not have: it is the tip for want of better.
+    NamedButMissing,
+}
+
+/// Source text as it was on the machine that ran it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Evidence {
+    /// The line itself.
+    pub text: Option<String>,
+    /// The lines before it, nearest last.
+    pub before: Vec<String>,
+    /// The lines after it, nearest first.
+    pub after: Vec<String>,
+}
+
 /// Where blame ends: the commit, path and line in which a line was last really changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Failure, Place, house, print_line, read_input};
 use crate::clock::Clock;
 use crate::ingest;
-use crate::pipeline::{Explanation, Pipeline};
+use crate::pipeline::{Explanation, explain};
 use crate::report::Report;
 use crate::store::Store;
 use crate::triage::walk::Outcome;
@@ -39,38 +39,26 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut reports = ingest::decode_any(&input).map_err(Failure::failed)?;
     reports.iter_mut().for_each(|report| config.limits.report.apply(report));
 
-    // A scratch copy of the rules: explaining works beside a daemon, without a data directory, and writes
-    // nothing into one.
-    let scratch = tempfile::tempdir().map_err(Failure::failed)?;
-    let store = Store::open(scratch.path()).map_err(house::failure)?;
-    let registered = house::register(&config, &store, &Clock::system()).map_err(house::failure)?;
-    if let Some(kept) = Store::open_to_read(&config.data_dir).map_err(house::failure)? {
-        house::copy_rules(&kept, &store).map_err(house::failure)?;
-    }
-    let project = match &arguments.project {
-        None => &registered[0],
-        Some(name) => registered.iter().find(|project| project.name == *name).ok_or_else(|| {
-            let names: Vec<&str> = registered.iter().map(|project| project.name.as_str()).collect();
+    let index = match &arguments.project {
+        None => 0,
+        Some(name) => config.projects.iter().position(|project| project.name == *name).ok_or_else(|| {
+            let names: Vec<&str> = config.projects.iter().map(|project| project.name.as_str()).collect();
             Failure::Wrong(format!("there is no project {name:?}; there are: {}", names.join(", ")))
         })?,
     };
-
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let settings = house::pipeline_settings(&config, &registered, "localhost");
-        let blamer = house::blamer(&config);
-        let (pipeline, running) =
-            Pipeline::start(store, blamer, Clock::system(), settings, || {});
-        for (n, report) in reports.into_iter().enumerate() {
-            if n > 0 {
-                print_line("")?;
-            }
-            let explanation = pipeline.explain(project.id, report.clone()).await.map_err(Failure::failed)?;
-            print_line(&in_words(&report, &explanation))?;
+    let store = Store::open_to_read(&config.data_dir).map_err(house::failure)?;
+    let project = house::pipeline_project(&config.projects[index], store.as_ref()).map_err(house::failure)?;
+    let blamer = house::blamer(&config);
+    for (n, report) in reports.iter().enumerate() {
+        if n > 0 {
+            print_line("")?;
         }
-        running.stop(pipeline).await;
-        Ok(())
-    })
+        let now = Clock::system().now();
+        let explanation = explain(report, &project, &blamer, &config.policy, store.as_ref(), now)
+            .map_err(Failure::failed)?;
+        print_line(&in_words(report, &explanation))?;
+    }
+    Ok(())
 }
 
 /// The explanation for a terminal.
@@ -101,7 +89,12 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
             let _ = writeln!(out, "  {mark} {}:{line}{}", plain(&frame.file), plain(&function));
             let file = verdict.file.as_ref().map(|file| format!("{}: {}; ", file.repository, file.path));
             let label = verdict.frame_type.label();
-            let _ = writeln!(out, "      {}{label}: {}", plain(&file.unwrap_or_default()), plain(&verdict.reason));
+            let _ = writeln!(
+                out,
+                "      {}{label}: {}",
+                plain(&file.unwrap_or_default()),
+                plain(&verdict.reason)
+            );
         }
     }
     match &walk.outcome {
@@ -153,7 +146,12 @@ pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => ' ',
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => '\u{fffd}',
+            c if c.is_control()
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c) =>
+            {
+                '\u{fffd}'
+            }
             c => c,
         })
         .collect()

@@ -133,23 +133,39 @@ pub(super) fn blamer(config: &Config) -> Blamer {
 }
 
 /// The pipeline's settings for the registered projects.
-pub(super) fn pipeline_settings(config: &Config, registered: &[Registered], mail_domain: &str) -> pipeline::Settings {
-    let projects = config
-        .projects
-        .iter()
-        .zip(registered)
-        .map(|(project, registered)| pipeline::Project {
-            id: registered.id,
-            name: project.name.clone(),
-            repositories: project.repositories.iter().map(|repository| repository.name.clone()).collect(),
-            code: project.code.clone(),
-        })
-        .collect();
+pub(super) fn pipeline_settings(
+    config: &Config,
+    registered: &[Registered],
+    mail_domain: &str,
+) -> pipeline::Settings {
+    let projects = config.projects.iter().zip(registered);
     pipeline::Settings {
         policy: config.policy.clone(),
-        projects,
+        projects: projects.map(|(project, registered)| as_project(project, registered.id)).collect(),
         samples: config.samples_per_fault,
         mail_domain: mail_domain.to_owned(),
+    }
+}
+
+/// A project as the pipeline knows it, with its number in `store`, if it has one there.
+///
+/// # Errors
+/// What the store says.
+pub(super) fn pipeline_project(
+    project: &config::Project,
+    store: Option<&Store>,
+) -> Result<pipeline::Project, StoreError> {
+    let id = store.map(|store| store.read(|tx| tx.project_of_name(&project.name))).transpose()?.flatten();
+    // Numbers begin at 1: nothing is stored of project 0.
+    Ok(as_project(project, id.unwrap_or(ProjectId(0))))
+}
+
+fn as_project(project: &config::Project, id: ProjectId) -> pipeline::Project {
+    pipeline::Project {
+        id,
+        name: project.name.clone(),
+        repositories: project.repositories.iter().map(|repository| repository.name.clone()).collect(),
+        code: project.code.clone(),
     }
 }
 
@@ -178,10 +194,9 @@ pub(super) fn notify_settings(config: &Config, address: SocketAddr) -> Result<no
 pub(super) fn where_mails_go(settings: &notify::Settings) -> String {
     match &settings.transport {
         notify::Transport::Smtp(smtp) => format!("mails go out by {}:{}", smtp.host, smtp.port),
-        notify::Transport::Folder(folder) => format!(
-            "no mail server is configured: mails are written to {}/*.eml",
-            folder.display()
-        ),
+        notify::Transport::Folder(folder) => {
+            format!("no mail server is configured: mails are written to {}/*.eml", folder.display())
+        }
     }
 }
 
@@ -189,7 +204,11 @@ pub(super) fn where_mails_go(settings: &notify::Settings) -> String {
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
     }
     address
 }
@@ -198,19 +217,4 @@ fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let usable = !name.is_empty() && format!("blamed@{name}").parse::<lettre::Address>().is_ok();
     if usable { name } else { "localhost".to_owned() }
-}
-
-/// Copies rules and settings from one store into another.
-///
-/// # Errors
-/// What a store says.
-pub(super) fn copy_rules(from: &Store, to: &Store) -> Result<(), StoreError> {
-    let rulebook = from.read(|tx| tx.rulebook())?;
-    to.write(|tx| {
-        tx.set_settings(&rulebook.settings, "copy", 0)?;
-        for (_, rule) in &rulebook.rules {
-            tx.add_rule(rule, "copy", 0)?;
-        }
-        Ok(())
-    })
 }

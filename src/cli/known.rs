@@ -90,8 +90,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 eprintln!("No known errors. Add one with: blamed known add --file PATH");
             }
             for (stored, known) in known {
-                let line =
-                    if json { as_json(stored, known)? } else { as_text(stored, known, now) };
+                let line = if json { as_json(stored, known)? } else { as_text(stored, known, now) };
                 print_line(&line)?;
             }
             Ok(())
@@ -107,7 +106,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 return Err(Failure::Wrong("--file is empty; name a file of a repository".to_owned()));
             }
             let rule = Rule::KnownError(KnownError {
-                code: CodePattern { filename: file, function_name: new.function, code_fragment: new.fragment },
+                code: CodePattern {
+                    filename: file,
+                    function_name: new.function,
+                    code_fragment: new.fragment,
+                },
                 min_alert_threshold: new.min,
                 max_alert_threshold: new.max,
                 alert_every_n_occurrences: new.every,

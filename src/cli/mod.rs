@@ -54,7 +54,7 @@ enum Command {
     /// Send a traceback to a running daemon
     Report(report::Arguments),
     /// Show who last changed lines of a repository
-    Blame(blame::Arguments),
+    Blame(blame::Args),
     /// Show, step by step, what would come of a traceback; changes nothing
     Explain(explain::Arguments),
     /// Keep the whitelist of known errors
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
         Command::Start(arguments) => start::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),
-        Command::Blame(arguments) => return blame::run(arguments),
+        Command::Blame(arguments) => return blame::run(&arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Known(arguments) => known::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
@@ -115,7 +115,9 @@ fn print_line(text: &str) -> Result<(), Failure> {
 fn read_input(file: Option<&std::path::Path>) -> Result<Vec<u8>, Failure> {
     use std::io::{IsTerminal, Read};
     match file.filter(|file| *file != std::path::Path::new("-")) {
-        Some(file) => std::fs::read(file).map_err(|error| Failure::Wrong(format!("{}: {error}", file.display()))),
+        Some(file) => {
+            std::fs::read(file).map_err(|error| Failure::Wrong(format!("{}: {error}", file.display())))
+        }
         None => {
             if std::io::stdin().is_terminal() {
                 eprintln!("Paste the traceback, then press Ctrl-D:");
@@ -130,5 +132,6 @@ fn read_input(file: Option<&std::path::Path>) -> Result<Vec<u8>, Failure> {
 /// Who changes something from a command line.
 fn operator() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    user.filter(|user| !user.is_empty()).map_or("command line".to_owned(), |user| format!("{user} (command line)"))
+    user.filter(|user| !user.is_empty())
+        .map_or("command line".to_owned(), |user| format!("{user} (command line)"))
 }

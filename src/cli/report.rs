@@ -48,7 +48,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let Some(key) = &arguments.key else {
         return Err(Failure::Wrong(
-            "no key\n\nhint: pass the project's key with --key, or in BLAMED_KEY; `blamed start` prints it".to_owned(),
+            "no key\n\nhint: pass the project's key with --key, or in BLAMED_KEY; `blamed start` prints it"
+                .to_owned(),
         ));
     };
     let wait = arguments.wait.unwrap_or(0.0);
@@ -106,7 +107,12 @@ fn send(arguments: &Arguments, key: &str, wait: f64, body: &[u8]) -> Result<Valu
                 match status {
                     200..=299 => return Ok(answer),
                     429 | 500.. => (format!("{server} answers {status}: {}", reason(&answer, &text)), asked),
-                    _ => return Err(Failure::Failed(format!("{server} answers {status}: {}", reason(&answer, &text)))),
+                    _ => {
+                        return Err(Failure::Failed(format!(
+                            "{server} answers {status}: {}",
+                            reason(&answer, &text)
+                        )));
+                    }
                 }
             }
             Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {

@@ -48,11 +48,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Action::Set { name, value } => {
             if name == "threshold" {
-                settings.threshold = value.parse().ok().filter(|n| (1..=i64::MAX.unsigned_abs()).contains(n)).ok_or_else(|| {
-                    Failure::Wrong(format!("threshold is a number of at least 1, not {value:?}"))
-                })?;
+                settings.threshold =
+                    value.parse().ok().filter(|n| (1..=i64::MAX.unsigned_abs()).contains(n)).ok_or_else(
+                        || Failure::Wrong(format!("threshold is a number of at least 1, not {value:?}")),
+                    )?;
             } else {
-                settings.cutoff = if value == "none" { None } else { Some(time(&value).map_err(Failure::Wrong)?) };
+                settings.cutoff =
+                    if value == "none" { None } else { Some(time(&value).map_err(Failure::Wrong)?) };
             }
             let now = Clock::system().now().as_millisecond();
             store.write(|tx| tx.set_settings(&settings, &operator(), now)).map_err(Failure::failed)

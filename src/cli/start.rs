@@ -54,7 +54,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     house::default_project(&mut config, &folder)?;
     telemetry::start(&config.log).map_err(Failure::Wrong)?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
         let daemon = Daemon::start(&config, Clock::system()).await?;
         daemon.introduce(&config)?;
@@ -140,7 +141,19 @@ impl Daemon {
         };
         let routes = Intake::new(store.clone(), pipeline.clone(), limits).router();
         let server = tokio::spawn(serve(listener, routes, stopped));
-        Ok(Self { address, projects, store, blamer, pipeline, running, outbox, delivering, server, stop, mails })
+        Ok(Self {
+            address,
+            projects,
+            store,
+            blamer,
+            pipeline,
+            running,
+            outbox,
+            delivering,
+            server,
+            stop,
+            mails,
+        })
     }
 
     /// Stops taking reports, enters what was accepted, finishes the mail in hand.
@@ -170,8 +183,11 @@ impl Daemon {
         let url = config.public_url.clone().unwrap_or_else(|| self.url());
         print_line(&format!("blamed listens on {url}"))?;
         for (project, configured) in self.projects.iter().zip(&config.projects) {
-            let paths: Vec<String> =
-                configured.repositories.iter().map(|repository| repository.path.display().to_string()).collect();
+            let paths: Vec<String> = configured
+                .repositories
+                .iter()
+                .map(|repository| repository.path.display().to_string())
+                .collect();
             print_line(&format!("project {} of {}", project.name, paths.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
@@ -179,7 +195,8 @@ impl Daemon {
         }
         print_line(&self.mails)?;
         print_line(&format!("data is kept in {}", config.data_dir.display()))?;
-        let key = self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
+        let key =
+            self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
         print_line("\nTo report a traceback, pipe it into:")?;
         print_line(&format!(
             "curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: text/plain' --data-binary @- '{url}/api/v1/reports?wait=10'"

@@ -63,7 +63,11 @@ impl std::fmt::Display for Problems {
 ///
 /// # Errors
 /// Every problem: of the syntax, or noted by `read`, or keys that nobody took.
-pub(super) fn read<T>(file: &Path, text: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> Result<T, Problems> {
+pub(super) fn read<T>(
+    file: &Path,
+    text: &str,
+    read: impl FnOnce(&mut Section<'_>) -> T,
+) -> Result<T, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let notes = RefCell::new(Vec::new());
     for error in errors {
@@ -184,7 +188,8 @@ impl<'a> Section<'a> {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
                 let (least, most) = range.into_inner();
-                let message = format!("`{}` is from {least} to {most}, not {}", self.name(key), number.as_str());
+                let message =
+                    format!("`{}` is from {least} to {most}, not {}", self.name(key), number.as_str());
                 self.problem(value.span(), message, "");
                 None
             }

@@ -181,7 +181,11 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
     });
     let public_url = top.parsed("public_url", "such as \"https://blamed.example.com\"", |text| {
         let plain = text.starts_with("http://") || text.starts_with("https://");
-        if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(format!("{text:?} is no http address")) }
+        if plain {
+            Ok(text.trim_end_matches('/').to_owned())
+        } else {
+            Err(format!("{text:?} is no http address"))
+        }
     });
     let data_dir = top.string("data_dir").map(|dir| folder.join(dir.value));
     let log = top.string("log").map(|log| log.value);
@@ -214,12 +218,13 @@ fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
 fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) {
     let host = section.string("smtp_host");
     let port = section.integer("smtp_port", 1..=65_535).map(|n| u16::try_from(n).expect("in range"));
-    let security = section.parsed("smtp_tls", "one of \"none\", \"starttls\", \"implicit\"", |text| match text {
-        "none" => Ok(Security::None),
-        "starttls" => Ok(Security::StartTls),
-        "implicit" => Ok(Security::Tls),
-        _ => Err(format!("{text:?} is no way to protect a connection")),
-    });
+    let security =
+        section.parsed("smtp_tls", "one of \"none\", \"starttls\", \"implicit\"", |text| match text {
+            "none" => Ok(Security::None),
+            "starttls" => Ok(Security::StartTls),
+            "implicit" => Ok(Security::Tls),
+            _ => Err(format!("{text:?} is no way to protect a connection")),
+        });
     let login = read_login(section, folder, host.is_some());
     let timeout = section.integer("smtp_timeout_seconds", 1..=600).map(Duration::from_secs);
     let extra_roots = section.string("smtp_ca_file").map(|file| folder.join(file.value));
@@ -242,11 +247,11 @@ fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) 
         }
     });
     let mail_folder = section.string("folder").map(|dir| folder.join(dir.value));
-    let from = section.parsed("from", "such as \"blamed@example.com\"", |text| {
-        match text.parse::<lettre::message::Mailbox>() {
-            Ok(_) => Ok(text.to_owned()),
-            Err(error) => Err(format!("{text:?} is no sender: {error}")),
-        }
+    let from = section.parsed("from", "such as \"blamed@example.com\"", |text| match text
+        .parse::<lettre::message::Mailbox>(
+    ) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{text:?} is no sender: {error}")),
     });
     let domain = section.string("email_domain").map(|domain| domain.value);
     let ignore = section.boolean("ignore_vcs_email_domain");
@@ -254,8 +259,7 @@ fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) 
         let hint = "add email_domain = \"example.com\"";
         section.problem(section.span(), "`mail.ignore_vcs_email_domain` needs `mail.email_domain`", hint);
     }
-    let addresses =
-        AddressPolicy { email_domain: domain, ignore_vcs_email_domain: ignore.unwrap_or(false) };
+    let addresses = AddressPolicy { email_domain: domain, ignore_vcs_email_domain: ignore.unwrap_or(false) };
     (Mail { smtp, folder: mail_folder, from }, addresses)
 }
 
@@ -387,7 +391,8 @@ fn read_code(section: &mut Section<'_>) -> CodePolicy {
         match fancy_regex::Regex::new(&format!("^(?:{})", pattern.value)) {
             Ok(regex) => code.only_blame.push(regex),
             Err(error) => {
-                let message = format!("`project.only_blame`: {:?} is no regular expression: {error}", pattern.value);
+                let message =
+                    format!("`project.only_blame`: {:?} is no regular expression: {error}", pattern.value);
                 section.problem(pattern.span, message, "");
             }
         }

@@ -104,7 +104,10 @@ async fn take_reports(
     let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body, limit)).await;
     let project = project?;
     let Query(options) = query.map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, format!("{}; wait takes a number of seconds", error.body_text()))
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            format!("{}; wait takes a number of seconds", error.body_text()),
+        )
     })?;
     let body = body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
     let (reports, _held) = intake.decode(&parts.headers, body).await?;
@@ -127,7 +130,9 @@ impl Intake {
         let project = tokio::task::spawn_blocking(move || store.read(|tx| tx.project_of_key(&key))).await;
         match project.expect("reading does not panic") {
             Ok(Some(project)) => Ok(project),
-            Ok(None) => Err(Problem::unauthorized("no project has this key; `blamed start` prints the right one")),
+            Ok(None) => {
+                Err(Problem::unauthorized("no project has this key; `blamed start` prints the right one"))
+            }
             Err(error) => Err(Problem::internal(&error)),
         }
     }
@@ -157,7 +162,10 @@ impl Intake {
             Ok((reports, unpacked.len()))
         });
         let (reports, bytes) = decoded.await.map_err(|_| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "the body brought its decoder down; that is our mistake")
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "the body brought its decoder down; that is our mistake",
+            )
         })??;
         let bytes = u32::try_from(bytes.min(HELD_BYTES)).expect("the limit fits");
         let held = Arc::clone(&self.0.held).try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)?;

@@ -34,10 +34,10 @@ pub(super) async fn run(pipeline: Pipeline, mut stop: oneshot::Receiver<()>) {
         if under_way.len() <= UNDER_WAY / 2 {
             match due(&pipeline, UNDER_WAY + under_way.len()).await {
                 Ok((places, next)) => {
-                    let room = UNDER_WAY - under_way.len();
-                    for place in places.into_iter().filter(|p| !under_way.contains(&p.key)).take(room) {
-                        under_way.insert(place.key.clone());
-                        tasks.spawn(take_up(pipeline.clone(), place));
+                    for place in places {
+                        if under_way.len() < UNDER_WAY && under_way.insert(place.key.clone()) {
+                            tasks.spawn(take_up(pipeline.clone(), place));
+                        }
                     }
                     sleep = next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
                 }
@@ -111,10 +111,10 @@ async fn find_out(pipeline: &Pipeline, parked: Parked) -> Result<Blamed, BlameEr
     let incoming = survey.await.expect("a survey does not panic");
     let incoming = Incoming { id: parked.report_id, ..incoming };
     let survey = incoming.survey.as_ref().map_err(Clone::clone)?;
-    let rulebook = pipeline.read(|tx| tx.rulebook()).await.map_err(|error| BlameError::Repository {
-        name: "store".to_owned(),
-        reason: error.to_string(),
-    })?;
+    let rulebook = pipeline
+        .read(|tx| tx.rulebook())
+        .await
+        .map_err(|error| BlameError::Repository { name: "store".to_owned(), reason: error.to_string() })?;
     let walked =
         walk(&incoming.report, &survey.mapped, &rulebook, pipeline.0.code(project), pipeline.0.clock.now());
     let Outcome::Suspect(suspect) = walked.outcome else { return Ok(Blamed { incoming, answer: None }) };

@@ -160,8 +160,11 @@ impl Ledger {
                 tracing::error!(%error, "an entry could not be stored");
                 for entry in batch {
                     if let Entry::Reports { answer, .. } = entry {
-                        let refusal =
-                            if error.is_full() { Refusal::DiskFull } else { Refusal::Store(error.to_string()) };
+                        let refusal = if error.is_full() {
+                            Refusal::DiskFull
+                        } else {
+                            Refusal::Store(error.to_string())
+                        };
                         let _ = answer.send(Err(refusal));
                     }
                 }
@@ -188,9 +191,9 @@ impl Ledger {
             let mut page = Page { tx, pipeline, rulebook: &self.rulebook, now, done: Done::default() };
             for entry in batch {
                 let receipts = match entry {
-                    Entry::Reports { incoming, .. } => {
-                        Some(incoming.iter().map(|incoming| page.report(incoming)).collect::<Result<_, _>>()?)
-                    }
+                    Entry::Reports { incoming, .. } => Some(
+                        incoming.iter().map(|incoming| page.report(incoming)).collect::<Result<_, _>>()?,
+                    ),
                     Entry::Parked { key, outcome: BlameOutcome::Blamed(blamed), .. } => {
                         page.blamed(key, blamed)?;
                         None
@@ -271,13 +274,16 @@ impl Page<'_> {
                     (Some(duplicate), _) => duplicate,
                     (None, None) => self.park(key, incoming)?,
                     (None, Some(fault)) => {
-                        self.count(fault, &Occurrences {
-                            incoming,
-                            suspect: Some(suspect),
-                            verdicts: &walked.verdicts,
-                            count: report.count,
-                            threshold: report.threshold,
-                        })?;
+                        self.count(
+                            fault,
+                            &Occurrences {
+                                incoming,
+                                suspect: Some(suspect),
+                                verdicts: &walked.verdicts,
+                                count: report.count,
+                                threshold: report.threshold,
+                            },
+                        )?;
                         Standing::Counted { key }
                     }
                 }
@@ -339,25 +345,31 @@ impl Page<'_> {
                     })
                 });
                 let thrown = report.headline();
-                let fault = self.tx.ensure_fault(*project, NewFault {
-                    identity: &identity(suspect, blame),
-                    place: place.as_ref(),
-                    function: suspect.function.as_deref(),
-                    code: suspect.text.as_deref(),
-                    blame,
-                    blame_failure: failure.as_deref(),
-                    exception_type: thrown.and_then(|e| e.kind.as_deref()),
-                    exception_message: thrown.and_then(|e| e.message.as_deref()),
-                    first_seen: parked.first_at,
-                })?;
+                let fault = self.tx.ensure_fault(
+                    *project,
+                    NewFault {
+                        identity: &identity(suspect, blame),
+                        place: place.as_ref(),
+                        function: suspect.function.as_deref(),
+                        code: suspect.text.as_deref(),
+                        blame,
+                        blame_failure: failure.as_deref(),
+                        exception_type: thrown.and_then(|e| e.kind.as_deref()),
+                        exception_message: thrown.and_then(|e| e.message.as_deref()),
+                        first_seen: parked.first_at,
+                    },
+                )?;
                 self.tx.note_place(key, fault)?;
-                self.count(fault, &Occurrences {
-                    incoming,
-                    suspect: Some(suspect),
-                    verdicts: &walked.verdicts,
-                    count: parked.count,
-                    threshold: parked.threshold,
-                })?;
+                self.count(
+                    fault,
+                    &Occurrences {
+                        incoming,
+                        suspect: Some(suspect),
+                        verdicts: &walked.verdicts,
+                        count: parked.count,
+                        threshold: parked.threshold,
+                    },
+                )?;
             }
             // The rules now point elsewhere: it stays parked, and git is asked about that line.
             (Outcome::Suspect(_), _) => {
@@ -380,17 +392,23 @@ impl Page<'_> {
         threshold: Option<u64>,
     ) -> Result<(), StoreError> {
         let thrown = incoming.report.headline();
-        let fault = self.tx.ensure_fault(incoming.project, NewFault {
-            identity: &format!("nobody:{}", hex(&report_key(incoming.project, "nobody", &incoming.report))),
-            place: None,
-            function: None,
-            code: None,
-            blame: None,
-            blame_failure: None,
-            exception_type: thrown.and_then(|e| e.kind.as_deref()),
-            exception_message: thrown.and_then(|e| e.message.as_deref()),
-            first_seen: self.now.as_millisecond(),
-        })?;
+        let fault = self.tx.ensure_fault(
+            incoming.project,
+            NewFault {
+                identity: &format!(
+                    "nobody:{}",
+                    hex(&report_key(incoming.project, "nobody", &incoming.report))
+                ),
+                place: None,
+                function: None,
+                code: None,
+                blame: None,
+                blame_failure: None,
+                exception_type: thrown.and_then(|e| e.kind.as_deref()),
+                exception_message: thrown.and_then(|e| e.message.as_deref()),
+                first_seen: self.now.as_millisecond(),
+            },
+        )?;
         self.tx.note_place(key, fault)?;
         self.count(fault, &Occurrences { incoming, suspect: None, verdicts, count, threshold })
     }
@@ -426,8 +444,7 @@ impl Page<'_> {
             let notice = self.notice(&fault, occurrences, after, mail);
             // Random, so that a store begun anew never repeats an id that a mail server has seen.
             let message_id = format!("fault-{}-{}@{}", id.0, random_id(), self.pipeline.settings.mail_domain);
-            self.done.owed |=
-                self.tx.owe(Some(id.0), &decision.mark, &mail.to, &message_id, &notice, now)?;
+            self.done.owed |= self.tx.owe(Some(id.0), &decision.mark, &mail.to, &message_id, &notice, now)?;
         }
         self.tx.note_decision(id, &decision.reason, decision.mark == "first", now)?;
         if self.done.sampled.insert(id) {

@@ -16,6 +16,7 @@
 //! may change in between, so the walk is walked again then.
 
 mod blaming;
+mod explain;
 mod ledger;
 mod survey;
 
@@ -25,15 +26,16 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
+pub use self::explain::{Explanation, explain};
 pub use self::ledger::{Receipt, Standing};
 pub use self::survey::{Survey, Surveyor};
-use crate::blame::{Blame, BlameError, Blamer};
+use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::report::Report;
 use crate::store::{Fault, ProjectId, Store, StoreError};
-use crate::triage::decide::{Decision, Policy};
+use crate::triage::decide::Policy;
 use crate::triage::verdict::Verdict;
-use crate::triage::walk::{CodePolicy, Outcome, Walk, walk};
+use crate::triage::walk::CodePolicy;
 
 /// Reports that may wait for the ledger; more are told to come back later.
 const QUEUE: usize = 2_000;
@@ -103,21 +105,6 @@ pub struct Answer {
     pub fault: Fault,
     /// One verdict per frame.
     pub verdicts: Vec<Verdict>,
-}
-
-/// What would come of a report, step by step.
-#[derive(Debug, Clone)]
-pub struct Explanation {
-    /// The revisions and mappings, or why there are none.
-    pub survey: Result<Survey, BlameError>,
-    /// The walk, where there is a survey.
-    pub walk: Option<Walk>,
-    /// What git says of the suspect, where there is one.
-    pub blame: Option<Result<Arc<Blame>, BlameError>>,
-    /// The fault that the report would be counted for, if it is known already.
-    pub fault: Option<Fault>,
-    /// What would be decided.
-    pub decision: Option<Decision>,
 }
 
 impl Pipeline {
@@ -221,46 +208,6 @@ impl Pipeline {
             Ok(Some(Answer { fault, verdicts }))
         })
         .await
-    }
-
-    /// What would come of a report. Changes nothing.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn explain(&self, project: ProjectId, report: Report) -> Result<Explanation, StoreError> {
-        let pipeline = self.clone();
-        let task = tokio::task::spawn_blocking(move || pipeline.survey(project, report));
-        let ledger::Incoming { report, survey, .. } = task.await.expect("a survey does not panic");
-        let mut explanation = Explanation { survey, walk: None, blame: None, fault: None, decision: None };
-        let Ok(survey) = &explanation.survey else { return Ok(explanation) };
-        let rulebook = self.read(|tx| tx.rulebook()).await?;
-        let walk = walk(&report, &survey.mapped, &rulebook, self.0.code(project), self.0.clock.now());
-        if let Outcome::Suspect(suspect) = &walk.outcome {
-            let blame = self.0.blamer.ask(survey.question(&report, suspect)).await;
-            let identity = ledger::identity(suspect, blame.as_deref().ok());
-            let (fault, mailed) = self
-                .read(move |tx| {
-                    let id = tx.fault_of_identity(project, &identity)?;
-                    Ok((id.map(|id| tx.fault(id)).transpose()?.flatten(), tx.is_mailed(&identity)?))
-                })
-                .await?;
-            let failure = blame.as_ref().err().map(ToString::to_string);
-            let before = fault.as_ref().map_or(0, |fault| fault.count);
-            let facts = ledger::Facts {
-                before,
-                after: before + report.count,
-                threshold: report.threshold,
-                blame: blame.as_deref().ok(),
-                failure: failure.as_deref(),
-                mailed,
-            };
-            let policy = &self.0.settings.policy;
-            explanation.decision = Some(ledger::decide_on(&facts, suspect, &walk.verdicts, &rulebook, policy));
-            explanation.blame = Some(blame);
-            explanation.fault = fault;
-        }
-        explanation.walk = Some(walk);
-        Ok(explanation)
     }
 
     /// Whether reports can be taken, and how many places wait for blame with the first's last error.

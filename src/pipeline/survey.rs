@@ -6,7 +6,7 @@ use bstr::ByteSlice;
 use dashmap::DashMap;
 
 use super::Project;
-use crate::blame::{BlameError, Blamer, CommitId, Question, Resolved, RevisionHints};
+use crate::blame::{BlameError, Blamer, CommitId, Evidence, Place, Question, Resolved, RevisionHints};
 use crate::report::Report;
 use crate::triage::paths::{CodeMap, Listing, Mapping};
 use crate::triage::verdict::TrackedFile;
@@ -69,7 +69,8 @@ impl Surveyor {
         let listings = key
             .iter()
             .map(|(name, commit)| {
-                Ok(Listing { repository: name.clone(), files: self.blamer.files(name, commit)? })
+                let files = self.blamer.files(name, commit)?;
+                Ok(Listing { repository: name.clone(), files })
             })
             .collect::<Result<_, BlameError>>()?;
         let map = Arc::new(CodeMap::new(listings));
@@ -95,16 +96,21 @@ impl Survey {
     #[must_use]
     pub fn question(&self, report: &Report, suspect: &Suspect) -> Question {
         let frame = &report.exceptions[suspect.exception].frames[suspect.frame];
-        let resolved = self.revision(&suspect.file.repository).expect("a suspect is in a surveyed repository");
+        let resolved =
+            self.revision(&suspect.file.repository).expect("a suspect is in a surveyed repository");
         Question {
-            repository: suspect.file.repository.clone(),
-            revision: resolved.commit.clone(),
-            path: suspect.file.path.clone(),
-            line: suspect.line,
-            text: frame.text.clone(),
-            before: frame.before.clone(),
-            after: frame.after.clone(),
+            place: Place {
+                repository: suspect.file.repository.clone(),
+                revision: resolved.commit.clone(),
+                path: suspect.file.path.clone(),
+                line: suspect.line,
+            },
             basis: resolved.basis,
+            evidence: Evidence {
+                text: frame.text.clone(),
+                before: frame.before.clone(),
+                after: frame.after.clone(),
+            },
         }
     }
 }

@@ -54,6 +54,18 @@ pub enum StoreError {
         /// The newest schema known here.
         known: i64,
     },
+    /// The database was written by an older version of this program, and may only be read here.
+    #[error(
+        "{path} has schema {found}, and this blamed wants {known}: start the daemon once to bring it up to date"
+    )]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The schema wanted.
+        known: i64,
+    },
     /// SQLite refused.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -133,9 +145,16 @@ impl Store {
     /// Opens the store of a data directory to read it, if there is one; changes nothing there.
     ///
     /// # Errors
-    /// What the system or SQLite says.
+    /// What the system or SQLite says, or that the database is of another version.
     pub fn open_to_read(data_dir: &Path) -> Result<Option<Self>, StoreError> {
-        if data_dir.join(DATABASE).exists() { Self::open_beside(data_dir).map(Some) } else { Ok(None) }
+        let path = data_dir.join(DATABASE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let reader = open_reader(&path)?;
+        migrate::check(&reader, &path)?;
+        let readers = Mutex::new(Vec::new());
+        Ok(Some(Self(Arc::new(Inner { path, writer: Mutex::new(reader), readers, _lock: None }))))
     }
 
     fn connect(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
@@ -178,7 +197,7 @@ impl Store {
         let idle = lock(&self.0.readers).pop();
         let mut reader = match idle {
             Some(reader) => reader,
-            None => self.open_reader().map_err(StoreError::from)?,
+            None => open_reader(&self.0.path).map_err(StoreError::from)?,
         };
         let value = {
             let tx =
@@ -191,14 +210,14 @@ impl Store {
         }
         value
     }
+}
 
-    fn open_reader(&self) -> rusqlite::Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(&self.0.path, flags)?;
-        reader.busy_timeout(BUSY_TIMEOUT)?;
-        reader.set_prepared_statement_cache_capacity(64);
-        Ok(reader)
-    }
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let reader = Connection::open_with_flags(path, flags)?;
+    reader.busy_timeout(BUSY_TIMEOUT)?;
+    reader.set_prepared_statement_cache_capacity(64);
+    Ok(reader)
 }
 
 /// A panic in a closure undoes its transaction and leaves the connection sound, so poison is no news.

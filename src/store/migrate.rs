@@ -32,6 +32,21 @@ pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StoreE
     }
 }
 
+/// Checks that nothing is missing, without applying it.
+///
+/// # Errors
+/// [`StoreError::Newer`] or [`StoreError::Older`].
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let path = path.to_owned();
+    match found.cmp(&known) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Less => Err(StoreError::Older { path, found, known }),
+        std::cmp::Ordering::Greater => Err(StoreError::Newer { path, found, known }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Store;

@@ -29,6 +29,15 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row(params![name, now], |row| row.get(0).map(ProjectId))?)
     }
 
+    /// The project of that name, if there is one.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn project_of_name(&self, name: &str) -> Result<Option<ProjectId>, StoreError> {
+        let sql = "SELECT id FROM projects WHERE name = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([name], |row| row.get(0).map(ProjectId)).optional()?)
+    }
+
     /// The project that a living key belongs to.
     ///
     /// # Errors

@@ -1,0 +1,181 @@
+//! One repository on disk: opened, and what its owner laid over its objects (replacements, grafts, a
+//! shallow edge).
+//!
+//! libgit2's repositories must not be used by two threads at once, so each question takes a [`Handle`] of
+//! its own and puts it back after. A handle that is old, or whose question failed, is dropped instead: the
+//! next one is opened anew and sees what was repacked, fetched or deleted meanwhile.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bstr::ByteSlice;
+use git2::Oid;
+
+use super::objects::Stop;
+
+/// A repository to ask, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repository {
+    /// What places call it.
+    pub name: String,
+    /// A local clone, a folder inside one, or a bare repository.
+    pub path: PathBuf,
+    /// The branch that is asked when a report names no revision. `None`: the one checked out.
+    pub branch: Option<String>,
+}
+
+/// How long a handle is used before it is opened anew.
+const HANDLE_AGE: Duration = Duration::from_secs(60);
+
+/// A repository and its handles that are not in use.
+pub(super) struct Opened {
+    pub(super) settings: Repository,
+    idle: Mutex<Vec<Handle>>,
+}
+
+/// One thread's view of a repository.
+pub(super) struct Handle {
+    pub(super) git: git2::Repository,
+    pub(super) overrides: Overrides,
+    opened: Instant,
+}
+
+/// What stands over the objects as they are stored.
+#[derive(Debug, Default)]
+pub(super) struct Overrides {
+    /// Objects shown in place of others (`git replace`).
+    replacements: HashMap<Oid, Oid>,
+    /// Parents given to commits in `info/grafts`.
+    pub(super) grafts: HashMap<Oid, Vec<Oid>>,
+    /// Commits whose parents were not fetched.
+    pub(super) shallow: HashSet<Oid>,
+}
+
+impl Opened {
+    pub(super) fn new(settings: Repository) -> Self {
+        Self { settings, idle: Mutex::default() }
+    }
+
+    /// Runs `ask` on a handle that nobody else uses meanwhile.
+    pub(super) fn with<T>(&self, ask: impl FnOnce(&Handle) -> Result<T, Stop>) -> Result<T, Stop> {
+        let idle = {
+            let mut idle = self.lock();
+            idle.retain(|handle| handle.opened.elapsed() < HANDLE_AGE);
+            idle.pop()
+        };
+        let handle = match idle {
+            Some(handle) => handle,
+            None => Handle::open(&self.settings.path)?,
+        };
+        let answer = ask(&handle);
+        if answer.is_ok() {
+            self.lock().push(handle);
+        }
+        answer
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The top of the repository that a folder is in: of its work tree, or of itself where it has none.
+///
+/// # Errors
+/// In words, where there is no repository, or it cannot be read.
+pub fn discover(folder: &Path) -> Result<PathBuf, String> {
+    let git = git2::Repository::discover(folder).map_err(|error| match error.code() {
+        git2::ErrorCode::NotFound => "no .git in it or above it".to_owned(),
+        _ => error.message().to_owned(),
+    })?;
+    Ok(git.workdir().unwrap_or_else(|| git.path()).to_owned())
+}
+
+impl Handle {
+    fn open(path: &Path) -> Result<Self, Stop> {
+        static TUNED: std::sync::Once = std::sync::Once::new();
+        TUNED.call_once(|| {
+            // Packs are checked when they are written; hashing every object again at every reading costs a
+            // third of the time. Objects are cached here, within a limit, so not in libgit2 as well.
+            git2::opts::strict_hash_verification(false);
+            git2::opts::enable_caching(false);
+        });
+        let git = git2::Repository::discover(path).map_err(|error| {
+            let reason = match error.code() {
+                git2::ErrorCode::NotFound => "no git repository is there".to_owned(),
+                git2::ErrorCode::Owner => {
+                    "it belongs to another user; git config --global --add safe.directory allows it"
+                        .to_owned()
+                }
+                _ => error.message().to_owned(),
+            };
+            Stop::Unreadable(format!("{}: {reason}", path.display()))
+        })?;
+        let overrides = Overrides::read(&git)?;
+        Ok(Self { git, overrides, opened: Instant::now() })
+    }
+}
+
+impl Overrides {
+    fn read(git: &git2::Repository) -> Result<Self, Stop> {
+        let mut replacements = HashMap::new();
+        for reference in git.references_glob("refs/replace/*")? {
+            let reference = reference?;
+            let replaced = reference.name_bytes().rsplit_once_str(b"/").and_then(|(_, id)| oid(id));
+            if let (Some(replaced), Some(by)) = (replaced, reference.target()) {
+                replacements.insert(replaced, by);
+            }
+        }
+        let ids = |file: &str| {
+            // Neither file need be there.
+            let text = std::fs::read(git.commondir().join(file)).unwrap_or_default();
+            let ids = |line: &[u8]| line.fields().map_while(oid).collect::<Vec<_>>();
+            text.lines().map(ids).filter(|ids| !ids.is_empty()).collect::<Vec<_>>()
+        };
+        let grafts = ids("info/grafts").into_iter().map(|ids| (ids[0], ids[1..].to_vec())).collect();
+        let shallow = ids("shallow").into_iter().map(|ids| ids[0]).collect();
+        Ok(Self { replacements, grafts, shallow })
+    }
+
+    /// What is read in place of `id`: mostly itself.
+    pub(super) fn replacement(&self, id: Oid) -> Oid {
+        // A replacement may be replaced in turn; git too gives up on a circle after a few.
+        let mut id = id;
+        for _ in 0..5 {
+            match self.replacements.get(&id) {
+                Some(&by) => id = by,
+                None => break,
+            }
+        }
+        id
+    }
+
+    /// True where objects are just what is stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replacements.is_empty() && self.grafts.is_empty() && self.shallow.is_empty()
+    }
+
+    /// Tells histories apart that differ by their overrides.
+    pub(super) fn fingerprint(&self) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        let mut replacements: Vec<_> = self.replacements.iter().collect();
+        let mut grafts: Vec<_> = self.grafts.iter().collect();
+        let mut shallow: Vec<_> = self.shallow.iter().collect();
+        replacements.sort();
+        grafts.sort();
+        shallow.sort();
+        let mut hasher = DefaultHasher::new();
+        (replacements, grafts, shallow).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn oid(hex: &[u8]) -> Option<Oid> {
+    let hex = hex.to_str().ok()?;
+    if hex.len() == 40 { Oid::from_str(hex).ok() } else { None }
+}

@@ -1,0 +1,170 @@
+//! One line followed back through history, to where it was last really changed.
+//!
+//! A single line has one suspect at a time, so its blame is a straight walk. At each commit that changed
+//! the file, `git blame` asks the parents in this order, and so does this:
+//!
+//! 1. the first parent that has the very same content at the same path takes over the whole file;
+//! 2. for each parent without the path: the name the file had there, if it was renamed; if its content is
+//!    the same there, that parent takes over;
+//! 3. the first parent whose diff leaves the line alone takes it, at its old number;
+//! 4. otherwise the line is this commit's.
+//!
+//! What steps 1 and 2 find is the same for all lines of a file and is kept ([`Step`]), as are the diffs of
+//! step 3: the second line of a file is blamed from memory.
+
+use std::sync::Arc;
+
+use bstr::{BStr, BString, ByteSlice};
+use git2::Oid;
+
+use super::cache::Cache;
+use super::lines::{self, Hunk};
+use super::objects::{Kind, Node, Objects, Stop};
+use super::renames;
+
+/// A version of a file: what it was called and held, at one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Version {
+    pub(super) commit: Oid,
+    pub(super) path: Arc<BString>,
+    pub(super) blob: Oid,
+}
+
+/// The commit that made a version of a file what it is, and what the file was before.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The version, at the oldest commit that has it.
+    pub(super) changed: Version,
+    /// The versions it was made from, in the order of the commit's parents. Empty: the file begins here.
+    pub(super) parents: Vec<Version>,
+    /// True where history is cut off here.
+    pub(super) boundary: bool,
+}
+
+/// Where a walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) version: Version,
+    /// 0-based.
+    pub(super) line: u32,
+    pub(super) boundary: bool,
+}
+
+/// What walks have found out, for the next one.
+pub(super) struct Memory {
+    /// By repository, commit and path: the answer is the same for every commit with that version.
+    steps: Cache<(u64, Oid, Arc<BString>), Arc<Step>>,
+    /// By old and new content.
+    diffs: Cache<(Oid, Oid), Arc<[Hunk]>>,
+}
+
+impl Memory {
+    /// Keeps to about `limit` bytes.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { steps: Cache::new(limit / 2), diffs: Cache::new(limit / 2) }
+    }
+}
+
+/// A walker over one repository, for the time of one question.
+pub(super) struct Tracer<'h> {
+    pub(super) objects: &'h Objects<'h>,
+    pub(super) memory: &'h Memory,
+    /// Tells this repository, with its overrides, from all others.
+    pub(super) world: u64,
+}
+
+impl Tracer<'_> {
+    /// Follows `line` (0-based) of `version` to its origin.
+    pub(super) fn trace(&self, version: &Version, line: u32) -> Result<End, Stop> {
+        let (mut version, mut line) = (version.clone(), line);
+        'walk: loop {
+            let step = self.step(&version)?;
+            for parent in &step.parents {
+                if let Ok(older) = lines::older_line(&self.diff(parent.blob, step.changed.blob)?, line) {
+                    (version, line) = (parent.clone(), older);
+                    continue 'walk;
+                }
+            }
+            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary });
+        }
+    }
+
+    /// The commit that made `version` what it is, with what it was made from.
+    pub(super) fn step(&self, version: &Version) -> Result<Arc<Step>, Stop> {
+        let key = (self.world, version.commit, Arc::clone(&version.path));
+        if let Some(step) = self.memory.steps.get(&key) {
+            return Ok(step);
+        }
+        let step = Arc::new(self.find_step(version.clone())?);
+        let bytes = size_of::<Step>() + step.parents.len() * size_of::<Version>() + version.path.len();
+        self.memory.steps.insert(key, Arc::clone(&step), bytes);
+        Ok(step)
+    }
+
+    fn find_step(&self, mut version: Version) -> Result<Step, Stop> {
+        let mut commit = self.objects.commit(version.commit)?;
+        'commits: loop {
+            self.objects.check_deadline()?;
+            let mut parents: Vec<Option<Version>> = vec![None; commit.parents.len()];
+            let mut trees = Vec::with_capacity(commit.parents.len());
+            for (slot, &id) in commit.parents.iter().enumerate() {
+                let parent = self.objects.commit(id)?;
+                trees.push(parent.tree);
+                let found = self.objects.find(parent.tree, version.path.as_bstr())?;
+                let Some(Node { kind: Kind::File, id: blob }) = found else { continue };
+                if blob == version.blob {
+                    version.commit = id;
+                    commit = parent;
+                    continue 'commits;
+                }
+                // A parent with the content of one before it has nothing to add.
+                if parents.iter().flatten().all(|before| before.blob != blob) {
+                    parents[slot] = Some(Version { commit: id, path: Arc::clone(&version.path), blob });
+                }
+            }
+            for (slot, &id) in commit.parents.iter().enumerate() {
+                if parents[slot].is_some() {
+                    continue;
+                }
+                let Some((path, blob)) = self.renamed(&version, commit.tree, trees[slot])? else { continue };
+                let renamed = Version { commit: id, path: Arc::new(path), blob };
+                if blob == version.blob {
+                    commit = self.objects.commit(id)?;
+                    version = renamed;
+                    continue 'commits;
+                }
+                if parents[..slot].iter().flatten().all(|before| before.blob != blob) {
+                    parents[slot] = Some(renamed);
+                }
+            }
+            let parents = parents.into_iter().flatten().collect();
+            return Ok(Step { changed: version, parents, boundary: commit.boundary });
+        }
+    }
+
+    /// The older name and content of a file that `old` lacks at that path.
+    fn renamed(&self, version: &Version, new: Oid, old: Oid) -> Result<Option<(BString, Oid)>, Stop> {
+        // Where anything but a folder stands at the path, the file was not added but changed its kind.
+        match self.objects.find(old, version.path.as_bstr())? {
+            Some(Node { kind: Kind::File | Kind::Symlink | Kind::Submodule, .. }) => Ok(None),
+            None | Some(Node { kind: Kind::Folder, .. }) => {
+                renames::find(self.objects, old, new, version.path.as_bstr(), version.blob)
+            }
+        }
+    }
+
+    fn diff(&self, old: Oid, new: Oid) -> Result<Arc<[Hunk]>, Stop> {
+        if let Some(hunks) = self.memory.diffs.get(&(old, new)) {
+            return Ok(hunks);
+        }
+        let hunks: Arc<[Hunk]> =
+            lines::diff(&self.objects.blob(old)?, &self.objects.blob(new)?, false)?.into();
+        self.memory.diffs.insert((old, new), Arc::clone(&hunks), size_of_val(&*hunks));
+        Ok(hunks)
+    }
+}
+
+/// The file at `path` in `commit`, if one is there.
+pub(super) fn version_at(objects: &Objects<'_>, commit: Oid, path: &BStr) -> Result<Option<Node>, Stop> {
+    objects.find(objects.commit(commit)?.tree, path)
+}

@@ -1,0 +1,355 @@
+//! Blame of built and generated histories: every line of every file must have the origin and author that
+//! `git blame` prints.
+
+#[path = "support/git.rs"]
+mod support;
+
+use bstr::{BStr, BString, ByteSlice};
+use git2::Oid;
+use support::{Chance, EXECUTABLE, File, REGULAR, Repo, SYMLINK, Tree, answer, file, tree};
+
+/// Compares all lines of all files of `revision` with what git says.
+fn check(repo: &Repo, revision: Oid, files: &Tree, story: &str) {
+    let blamer = repo.blamer();
+    for (path, file) in files.iter().filter(|(_, file)| file.mode != SYMLINK) {
+        if file.content.is_empty() {
+            continue;
+        }
+        let expected = repo.expected(revision, path.as_bstr(), &[]);
+        for (number, expected) in (1..).zip(expected) {
+            let found = answer(&blamer, revision, path.as_bstr(), number);
+            assert_eq!(
+                found.as_ref(),
+                Ok(&expected),
+                "{story}: {path}:{number} at {revision} in {:?}",
+                repo.path()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_line_belongs_to_the_commit_that_last_changed_it() {
+    let mut repo = Repo::new();
+    let a = repo.commit("Ada", &[], &tree(&[("a.py", "one\ntwo\nthree\n")]));
+    let b = repo.commit("Bob", &[a], &tree(&[("a.py", "zero\none\n2\nthree\n")]));
+    let files = tree(&[("a.py", "zero\none\n2\nthree\nfour")]);
+    let c = repo.commit("Cy", &[b], &files);
+    check(&repo, c, &files, "three commits");
+}
+
+#[test]
+fn renames_are_followed() {
+    let lines: String = (0..40).map(|line| format!("line {line}\n")).collect();
+    let changed = lines.replace("line 7\n", "line seven\n");
+    let mut repo = Repo::new();
+    let a = repo.commit("Ada", &[], &tree(&[("old/a.py", &lines), ("b.py", "b\n")]));
+    let b = repo.commit("Bob", &[a], &tree(&[("new/a.py", &lines), ("b.py", "b\n")]));
+    let files = tree(&[("c.py", &changed), ("b.py", "b\n")]);
+    let c = repo.commit("Cy", &[b], &files);
+    check(&repo, c, &files, "a rename as is, one with an edit");
+}
+
+#[test]
+fn a_rename_prefers_the_same_base_name_then_the_most_alike() {
+    let lines = |from: usize, to: usize| (from..to).map(|line| format!("line {line}\n")).collect::<String>();
+    let (like, more, most) = (lines(0, 60), lines(0, 80), lines(0, 95));
+    let target = lines(0, 100);
+    for (story, old) in [
+        ("identical twins", vec![("z/t.py", target.as_str()), ("a.py", &target), ("b.py", &target)]),
+        ("identical twins, none named alike", vec![("b.py", &target), ("a.py", &target)]),
+        ("named alike and alike enough", vec![("a.py", &most), ("x/t.py", &more)]),
+        ("named alike, not alike enough", vec![("a.py", &most), ("x/t.py", &like)]),
+        ("two named alike", vec![("a.py", &more), ("x/t.py", &most), ("y/t.py", &more)]),
+        (
+            "equally alike",
+            vec![("a.py", &more), ("b.py", &more), ("c.py", &more), ("d.py", &more), ("e.py", &more)],
+        ),
+        (
+            "ever more alike",
+            vec![
+                ("a.py", &like),
+                ("b.py", &like),
+                ("c.py", &more),
+                ("d.py", &more),
+                ("e.py", &most),
+                ("f.py", &most),
+                ("g.py", &most),
+                ("h.py", &more),
+                ("i.py", &most),
+            ],
+        ),
+        ("nothing alike", vec![("a.py", "nothing\nof\nthat\n")]),
+    ] {
+        let mut repo = Repo::new();
+        let a = repo.commit("Ada", &[], &tree(&old));
+        let files = tree(&[("t.py", &target)]);
+        let b = repo.commit("Bob", &[a], &files);
+        check(&repo, b, &files, story);
+    }
+}
+
+#[test]
+fn merges_take_the_parent_that_left_the_line_alone() {
+    let base = "a\nb\nc\nd\ne\nf\ng\nh\n";
+    let mut repo = Repo::new();
+    let root = repo.commit("Ada", &[], &tree(&[("f", base)]));
+    let left = repo.commit("Bob", &[root], &tree(&[("f", &base.replace("b\n", "B\n"))]));
+    let right = repo.commit("Cy", &[root], &tree(&[("f", &base.replace("g\n", "G\n"))]));
+    let third = repo.commit("Di", &[root], &tree(&[("f", &base.replace("d\n", "D\n"))]));
+    let files = tree(&[("f", "a\nB\nc\nD\ne\nevil\nG\nh\n")]);
+    let octopus = repo.commit("Ed", &[left, right, third], &files);
+    check(&repo, octopus, &files, "octopus with a change of its own");
+    let cross = repo.commit("Flo", &[right, left], &tree(&[("f", "a\nB\nc\nd\ne\nf\nG\nh\n")]));
+    let files = tree(&[("f", "a\nB\nc\nD\ne\nf\nG\nh\n")]);
+    let criss = repo.commit("Gus", &[cross, octopus], &files);
+    check(&repo, criss, &files, "criss-cross");
+    let unrelated = repo.commit("Hal", &[], &tree(&[("f", "other\nh\n")]));
+    let files = tree(&[("f", "a\nB\nc\nD\ne\nf\nG\nother\nh\n")]);
+    let both = repo.commit("Ida", &[criss, unrelated], &files);
+    check(&repo, both, &files, "two roots");
+}
+
+#[test]
+fn a_file_that_was_something_else_begins_there() {
+    let mut repo = Repo::new();
+    let lines = "1\n2\n3\n4\n5\n6\n";
+    let mut first = tree(&[("folder/inside", lines), ("x", lines)]);
+    first.insert("link".into(), File { content: b"x".to_vec(), mode: SYMLINK });
+    let a = repo.commit("Ada", &[], &first);
+    let mut files = tree(&[("folder", lines), ("link", lines), ("x", lines)]);
+    files.get_mut(BStr::new("x")).unwrap().mode = EXECUTABLE;
+    let b = repo.commit("Bob", &[a], &files);
+    check(&repo, b, &files, "folder to file, link to file, mode change");
+}
+
+#[test]
+fn mailmaps_name_the_author() {
+    let mut repo = Repo::new();
+    let mut files = tree(&[("f", "1\n")]);
+    let a = repo.commit("Ada", &[], &files);
+    files.insert("f".into(), file("1\n2\n"));
+    let b = repo.commit("Bob", &[a], &files);
+    files.insert(
+        ".mailmap".into(),
+        file("Ada Lovelace <ADA@example.org>\n<robert@example.org> <bob@example.org>\n"),
+    );
+    let c = repo.commit("Cy", &[b], &files);
+    check(&repo, c, &files, "mailmap");
+    // Whoever asks at an older revision is still told today's addresses.
+    files.remove(BStr::new(".mailmap"));
+    check(&repo, b, &files, "mailmap of the tip");
+}
+
+#[test]
+fn generated_histories_agree_with_git() {
+    let seeds = std::env::var("BLAMED_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(40);
+    let first: u64 = std::env::var("BLAMED_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
+        let mut story = Story { repo: Repo::new(), chance: Chance(seed), commits: Vec::new() };
+        for _ in 0..25 {
+            story.tell();
+        }
+        for _ in 0..2 {
+            let (id, files) = story.commits.last().unwrap().clone();
+            check(&story.repo, id, &files, &format!("seed {seed}"));
+            let at = story.chance.below(story.commits.len());
+            story.commits.truncate(at + 1);
+        }
+    }
+}
+
+/// A history that chance writes.
+struct Story {
+    repo: Repo,
+    chance: Chance,
+    commits: Vec<(Oid, Tree)>,
+}
+
+/// So few different lines that many are equal, and hunks can stand in several places.
+const LINES: [&[u8]; 14] = [
+    b"",
+    b"",
+    b"}",
+    b"    }",
+    b"{",
+    b"    return",
+    b"        return",
+    b"x = 1",
+    b"    x = 1",
+    b"\tdone",
+    b"end",
+    b"\xff\xfe",
+    b"if x:",
+    b"else:",
+];
+
+const PATHS: [&[u8]; 7] = [b"a", b"b.py", b"dir/a", b"dir/sub/c", b"dir", b"sp ace", b"\xe9t\xe9"];
+
+impl Story {
+    fn tell(&mut self) {
+        let authors = ["Ada", "Bob", "Cy"];
+        let parents = self.choose_parents();
+        let mut files = match &parents[..] {
+            [] => Tree::new(),
+            [one] => self.commits[*one].1.clone(),
+            many => self.merge(many),
+        };
+        if parents.len() < 2 || self.chance.once_in(4) {
+            for _ in 0..=self.chance.below(3) {
+                self.change(&mut files);
+            }
+        }
+        let author = self.chance.pick(&authors);
+        let parents: Vec<Oid> = parents.into_iter().map(|at| self.commits[at].0).collect();
+        // Clocks go wrong.
+        let time = 1_500_000_000 + self.chance.below(1000) as i64 + 100 * self.commits.len() as i64;
+        let id = self.repo.commit_at(author, time, &parents, &files);
+        self.commits.push((id, files));
+    }
+
+    fn choose_parents(&mut self) -> Vec<usize> {
+        let known = self.commits.len();
+        if known == 0 || self.chance.once_in(30) {
+            return Vec::new();
+        }
+        let mut parents = Vec::new();
+        let wanted = *self.chance.pick(&[1, 1, 1, 1, 2, 2, 2, 3, 4]);
+        for _ in 0..wanted {
+            let back = self.chance.below(known.min(5)) + 1;
+            if !parents.contains(&(known - back)) {
+                parents.push(known - back);
+            }
+        }
+        parents
+    }
+
+    /// Each file from some parent, or lines of several.
+    fn merge(&mut self, parents: &[usize]) -> Tree {
+        let mut merged = self.commits[parents[0]].1.clone();
+        for &parent in &parents[1..] {
+            let other = self.commits[parent].1.clone();
+            for (path, file) in other {
+                match merged.get_mut(&path) {
+                    None if self.chance.once_in(2) => self.put(&mut merged, path, file),
+                    Some(mine) if mine.content != file.content => match self.chance.below(3) {
+                        0 => *mine = file,
+                        1 => {}
+                        _ => {
+                            let theirs = split(&file.content);
+                            let mine_lines = split(&mine.content);
+                            let cut = self.chance.below(mine_lines.len() + 1);
+                            let mut lines = mine_lines[..cut].to_vec();
+                            lines.extend_from_slice(&theirs[cut.min(theirs.len())..]);
+                            mine.content = lines.concat();
+                        }
+                    },
+                    _ => {}
+                }
+            }
+        }
+        merged
+    }
+
+    fn change(&mut self, files: &mut Tree) {
+        let paths: Vec<BString> = files.keys().cloned().collect();
+        if paths.is_empty() || self.chance.once_in(8) {
+            let path: BString = (*self.chance.pick(&PATHS)).into();
+            let size = *self.chance.pick(&[0, 3, 10, 30, 60, 400]);
+            let content: Vec<u8> = (0..size).flat_map(|_| self.line()).collect();
+            self.put(files, path, File { content, mode: REGULAR });
+            return;
+        }
+        let path = self.chance.pick(&paths).clone();
+        let mut file = files[&path].clone();
+        match self.chance.below(12) {
+            0 => {
+                files.remove(&path);
+                return;
+            }
+            1 | 2 => {
+                files.remove(&path);
+                let path: BString = (*self.chance.pick(&PATHS)).into();
+                if self.chance.once_in(2) {
+                    self.edit(&mut file);
+                }
+                self.put(files, path, file);
+                return;
+            }
+            3 => {
+                let path: BString = (*self.chance.pick(&PATHS)).into();
+                self.put(files, path, file);
+                return;
+            }
+            4 => file.mode = EXECUTABLE,
+            _ => self.edit(&mut file),
+        }
+        files.insert(path, file);
+    }
+
+    fn edit(&mut self, file: &mut File) {
+        let mut lines = split(&file.content);
+        let at = self.chance.below(lines.len() + 1);
+        let end = (at + self.chance.below(6)).min(lines.len());
+        match self.chance.below(10) {
+            0..=2 => {
+                let new: Vec<_> = (0..=self.chance.below(5)).map(|_| self.line()).collect();
+                lines.splice(at..at, new);
+            }
+            3 => drop(lines.drain(at..end)),
+            4 => {
+                let new: Vec<_> = (at..end).map(|_| self.line()).collect();
+                lines.splice(at..end, new);
+            }
+            5 => {
+                let copied = lines[at..end].to_vec();
+                let to = self.chance.below(lines.len() + 1);
+                lines.splice(to..to, copied);
+            }
+            6 => lines[at..end].iter_mut().for_each(|line| line.splice(0..0, *b"  ").for_each(drop)),
+            7 => {
+                let moved: Vec<_> = lines.drain(at..end).collect();
+                let to = self.chance.below(lines.len() + 1);
+                lines.splice(to..to, moved);
+            }
+            8 => {
+                for line in &mut lines {
+                    *line = match line.strip_suffix(b"\r\n") {
+                        Some(text) => [text, b"\n"].concat(),
+                        None => line.replace("\n", "\r\n"),
+                    };
+                }
+            }
+            _ => {
+                if let Some(last) = lines.last_mut()
+                    && last.ends_with(b"\n")
+                {
+                    last.pop();
+                }
+            }
+        }
+        file.content = lines.concat();
+    }
+
+    fn line(&mut self) -> Vec<u8> {
+        let mut line = self.chance.pick(&LINES).to_vec();
+        if self.chance.once_in(4) {
+            line.extend(format!("{}", self.chance.below(50)).bytes());
+        }
+        line.push(b'\n');
+        line
+    }
+
+    /// Adds a file; what stands in its way makes room.
+    fn put(&mut self, files: &mut Tree, path: BString, file: File) {
+        let below = [path.as_slice(), b"/"].concat();
+        files.retain(|other, _| {
+            !other.starts_with(&below) && !path.starts_with(&[other.as_slice(), b"/"].concat())
+        });
+        files.insert(path, file);
+    }
+}
+
+fn split(content: &[u8]) -> Vec<Vec<u8>> {
+    content.lines_with_terminator().map(<[u8]>::to_vec).collect()
+}

@@ -1,0 +1,45 @@
+//! Blame of real histories: every line of a sample of files must have the origin and author that
+//! `git blame` prints.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests fail loudly, and say what they did")]
+
+#[path = "support/git.rs"]
+mod support;
+
+use bstr::ByteSlice;
+use support::{Chance, Repo, answer, bundle};
+
+/// Compares every line of some files of the tip; `BLAMED_FILES` says of how many.
+fn check(name: &str) {
+    let Some(bundle) = bundle(name) else { return };
+    let files = std::env::var("BLAMED_FILES").ok().and_then(|files| files.parse().ok()).unwrap_or(12);
+    let repo = Repo::from_bundle(&bundle);
+    let blamer = repo.blamer();
+    let tip = repo.git.head().unwrap().peel_to_commit().unwrap().id();
+    let tracked = blamer.files("repo", &blamed::blame::CommitId(tip.to_string())).unwrap();
+    let mut paths = tracked.files.clone();
+    let mut chance = Chance(7);
+    let (mut lines, mut differing) = (0, Vec::new());
+    for _ in 0..files.min(tracked.files.len()) {
+        let path = paths.swap_remove(chance.below(paths.len()));
+        for (number, expected) in (1..).zip(repo.expected(tip, path.as_bstr(), &[])) {
+            lines += 1;
+            let found = answer(&blamer, tip, path.as_bstr(), number);
+            if found.as_ref() != Ok(&expected) {
+                differing.push(format!("{path}:{number}: {found:?}, git says {expected:?}"));
+            }
+        }
+    }
+    assert!(differing.is_empty(), "{} of {lines} lines differ:\n{}", differing.len(), differing.join("\n"));
+    eprintln!("{name}: {lines} lines of {files} files agree with git");
+}
+
+#[test]
+fn flask_agrees_with_git() {
+    check("flask.bundle");
+}
+
+#[test]
+fn express_agrees_with_git() {
+    check("express.bundle");
+}
