@@ -28,6 +28,41 @@ impl CommitId {
     }
 }
 
+/// Paths in documents: text where they are UTF-8, as nearly all are; else the list of their bytes.
+pub mod path_text {
+    use bstr::{BString, ByteSlice};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    /// Writes a path.
+    ///
+    /// # Errors
+    /// What the serializer says.
+    pub fn serialize<S: Serializer>(path: &BString, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => path.as_slice().serialize(serializer),
+        }
+    }
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// What the deserializer says.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BString, D::Error> {
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Text(text) => text.into(),
+            Written::Bytes(bytes) => bytes.into(),
+        })
+    }
+}
+
 /// Where a line stands: repository, path in it, line, at one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
@@ -36,6 +71,7 @@ pub struct Place {
     /// The commit at which `path` and `line` hold.
     pub revision: CommitId,
     /// The file, relative to the top of the repository.
+    #[serde(with = "path_text")]
     pub path: BString,
     /// 1-based.
     pub line: NonZeroU32,
@@ -82,6 +118,7 @@ pub struct Origin {
     /// The commit that last changed the line.
     pub commit: CommitId,
     /// The file's path in that commit.
+    #[serde(with = "path_text")]
     pub path: BString,
     /// The line's number in that commit's file, 1-based.
     pub line: NonZeroU32,
@@ -204,6 +241,7 @@ pub enum BlameError {
     #[error("{path} is not a file at revision {revision}")]
     NoPath {
         /// As asked.
+        #[serde(with = "path_text")]
         path: BString,
         /// The commit looked at.
         revision: CommitId,
@@ -214,6 +252,7 @@ pub enum BlameError {
     #[error("{path} has {lines} lines at revision {revision}, not {line}")]
     NoLine {
         /// As asked.
+        #[serde(with = "path_text")]
         path: BString,
         /// The commit looked at.
         revision: CommitId,

@@ -19,6 +19,9 @@ const PAUSES: [Duration; 5] = [
 ];
 /// The longest pause that a server may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long `--wait` waits unless it says, in seconds.
+pub(super) const DEFAULT_WAIT: f64 = 10.0;
+const DEFAULT_WAIT_TEXT: &str = "10";
 /// How long one try may take, besides what `--wait` asks for.
 const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -35,7 +38,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KEY", env = "BLAMED_KEY", hide_env_values = true)]
     key: Option<String>,
     /// Wait until it is decided who is responsible (for 10 seconds, or as many as given, at most 30)
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = DEFAULT_WAIT_TEXT)]
     wait: Option<f64>,
     /// Print the whole answer as JSON
     #[arg(long)]
@@ -52,15 +55,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 .to_owned(),
         ));
     };
-    let wait = arguments.wait.unwrap_or(0.0);
-    if !(0.0..=30.0).contains(&wait) {
+    if let Some(wait) = arguments.wait.filter(|wait| !(0.0..=30.0).contains(wait)) {
         return Err(Failure::Wrong(format!("--wait is from 0 to 30 seconds, not {wait}")));
     }
     let body = read_input(arguments.file.as_deref())?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Failure::Wrong("there is nothing to report: the input is empty".to_owned()));
     }
-    let answer = send(&arguments, key, wait, &body)?;
+    let answer = send(&arguments.server, key, arguments.wait, &body)?;
     if arguments.json {
         return print_line(&answer.to_string());
     }
@@ -78,15 +80,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// Sends the body until it is taken, refused for good, or the pauses are used up. All tries carry the same
 /// id, so that one whose answer was lost is not counted twice.
-fn send(arguments: &Arguments, key: &str, wait: f64, body: &[u8]) -> Result<Value, Failure> {
-    let server = arguments.server.trim_end_matches('/');
-    let mut url = format!("{server}/api/v1/reports");
-    if arguments.wait.is_some() {
-        url += &format!("?wait={wait}");
-    }
+pub(super) fn send(server: &str, key: &str, wait: Option<f64>, body: &[u8]) -> Result<Value, Failure> {
+    let server = server.trim_end_matches('/');
+    let url = match wait {
+        Some(wait) => format!("{server}/api/v1/reports?wait={wait}"),
+        None => format!("{server}/api/v1/reports"),
+    };
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(TRY_TIMEOUT + Duration::from_secs_f64(wait)))
+        .timeout_global(Some(TRY_TIMEOUT + Duration::from_secs_f64(wait.unwrap_or(0.0))))
         .build()
         .into();
     let id = random_id();
@@ -144,7 +146,7 @@ fn ids(answer: &Value) -> Vec<String> {
 }
 
 /// Who is responsible and why, for a terminal.
-fn in_words(report: &Value) -> String {
+pub(super) fn in_words(report: &Value) -> String {
     let text = |value: &Value| crate::cli::explain::plain(value.as_str().unwrap_or_default());
     let mut lines = vec![format!("report   {}", text(&report["id"]))];
     match report["state"].as_str() {

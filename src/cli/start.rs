@@ -18,7 +18,7 @@ use crate::blame::Blamer;
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN};
 use crate::ingest::{self, Intake};
-use crate::notify::outbox::Outbox;
+use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// SIGTERM or Ctrl-C.
-async fn stop_asked() -> Result<(), Failure> {
+pub(super) async fn stop_asked() -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
@@ -98,7 +98,8 @@ pub(super) struct Daemon {
     delivering: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
-    mails: String,
+    /// How its mails are sent.
+    pub(super) notify: notify::Settings,
 }
 
 impl Daemon {
@@ -118,9 +119,8 @@ impl Daemon {
         let projects = house::register(config, &store, &clock).map_err(house::failure)?;
 
         let notify = house::notify_settings(config, address)?;
-        let mails = house::where_mails_go(&notify);
         let mail_domain = notify.from.email.domain().to_owned();
-        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify));
+        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify.clone()));
         let delivering = tokio::spawn({
             let outbox = Arc::clone(&outbox);
             async move { outbox.run().await }
@@ -152,7 +152,7 @@ impl Daemon {
             delivering,
             server,
             stop,
-            mails,
+            notify,
         })
     }
 
@@ -193,7 +193,7 @@ impl Daemon {
                 print_line(&format!("  key {key}"))?;
             }
         }
-        print_line(&self.mails)?;
+        print_line(&house::where_mails_go(&self.notify))?;
         print_line(&format!("data is kept in {}", config.data_dir.display()))?;
         let key =
             self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);

@@ -67,6 +67,14 @@ pub fn compose(
     }
 }
 
+/// The mail's text as `to` would read it, without its headers.
+///
+/// # Errors
+/// [`ComposeError::Assembly`], which no notice is known to lead to.
+pub fn text(notice: &Notice, to: &str, settings: &Settings) -> Result<String, ComposeError> {
+    bodies(notice, to, settings, 1).map(|(text, _)| text).map_err(assembly)
+}
+
 fn compose_share(
     notice: &Notice,
     to: &str,

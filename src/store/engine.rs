@@ -225,10 +225,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reports hold source code and addresses: the directory is its owner's alone.
+/// Reports hold source code and addresses: the directory is its owner's alone. It may lie in a repository,
+/// and is not to be committed there.
 fn create_private_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    std::fs::write(path.join(".gitignore"), "*\n")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub struct TrackedFile {
     /// The repository's configured name.
     pub repository: String,
     /// Relative to the top of the repository.
+    #[serde(with = "crate::blame::path_text")]
     pub path: BString,
 }
 
