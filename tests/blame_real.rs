@@ -17,10 +17,10 @@ fn check(name: &str) {
     let blamer = repo.blamer();
     let tip = repo.git.head().unwrap().peel_to_commit().unwrap().id();
     let tracked = blamer.files("repo", &blamed::blame::CommitId(tip.to_string())).unwrap();
-    let mut paths = tracked.files.clone();
+    let mut paths = tracked.to_vec();
     let mut chance = Chance(7);
     let (mut lines, mut differing) = (0, Vec::new());
-    for _ in 0..files.min(tracked.files.len()) {
+    for _ in 0..files.min(tracked.len()) {
         let path = paths.swap_remove(chance.below(paths.len()));
         for (number, expected) in (1..).zip(repo.expected(tip, path.as_bstr(), &[])) {
             lines += 1;

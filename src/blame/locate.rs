@@ -11,7 +11,7 @@ use git2::Oid;
 use super::lines;
 use super::objects::{Kind, Node, Stop};
 use super::tracer::{Tracer, Version, version_at};
-use super::types::{Basis, Confidence, Evidence};
+use super::types::{Basis, Confidence, Question};
 
 /// How many versions of a file are searched from the tip, and as many from the revision asked.
 const VERSIONS_SEARCHED: usize = 40;
@@ -29,18 +29,16 @@ pub(super) struct Located {
     pub(super) confidence: Confidence,
 }
 
-/// Finds the line that `evidence` speaks of, asked for as `line` (0-based) of `asked`. `tip` is the newest
-/// commit of the tracked branch.
+/// Finds the line of `asked` that `question` means. `tip` is the newest commit of the tracked branch.
 pub(super) fn locate(
     tracer: &Tracer<'_>,
     asked: &Version,
-    line: u32,
-    basis: Basis,
-    evidence: &Evidence,
+    question: &Question,
     tip: Option<Oid>,
 ) -> Result<Located, Stop> {
+    let (line, basis) = (question.line.get() - 1, question.basis);
     let there = |confidence| Located { version: asked.clone(), line, confidence };
-    let Some(text) = Text::of(evidence) else {
+    let Some(text) = Text::of(question) else {
         return Ok(there(match basis {
             Basis::Named => Confidence::High { why: "the report names the revision".to_owned() },
             Basis::Tip => Confidence::Medium {
@@ -117,7 +115,7 @@ fn newest(tracer: &Tracer<'_>, asked: &Version, tip: Oid) -> Result<Option<Versi
     })
 }
 
-/// Evidence with its white space folded.
+/// What was sent, its white space folded.
 struct Text {
     line: String,
     /// Nearest first.
@@ -127,16 +125,16 @@ struct Text {
 }
 
 impl Text {
-    fn of(evidence: &Evidence) -> Option<Self> {
-        let line = fold(evidence.text.as_deref()?);
+    fn of(question: &Question) -> Option<Self> {
+        let line = fold(question.text.as_deref()?);
         if line.is_empty() {
             return None;
         }
         let folded = |text: &String| fold(text);
         Some(Self {
             line,
-            before: evidence.before.iter().rev().map(folded).collect(),
-            after: evidence.after.iter().map(folded).collect(),
+            before: question.before.iter().rev().map(folded).collect(),
+            after: question.after.iter().map(folded).collect(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Who last changed a line. Knows repositories, revisions, paths and lines; knows no report.
 //!
-//! A [`Question`] names a [`Place`] and carries what is known of the source there. It is answered in this
+//! A [`Question`] names a line and carries what is known of the source there. It is answered in this
 //! order: the file is read at its revision (`objects`), the line that was really meant is found in it
 //! (`locate`), followed back to its origin (`tracer`, which asks `renames` and `lines`), and its author is
 //! looked up (`author`). The answer equals what `git blame` prints for that line.
@@ -23,6 +23,7 @@ mod tracer;
 mod types;
 
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ pub use types::*;
 
 use cache::Cache;
 use objects::{Kind, Node, ObjectCache, Objects, Stop};
-use repository::Opened;
+use repository::{Handle, Opened};
 use tracer::{Memory, Tracer, Version};
 
 /// Limits of blaming.
@@ -71,6 +72,20 @@ const SOURCE_AROUND: u32 = 5;
 /// Characters of a line of source shown.
 const SOURCE_WIDTH: usize = 500;
 
+/// The top of the repository that `folder` is in: of its work tree, or the repository itself if it is bare.
+///
+/// # Errors
+/// [`BlameError::Repository`] if it is in none.
+pub fn discover(folder: &Path) -> Result<PathBuf, BlameError> {
+    match Handle::open(folder) {
+        Ok(handle) => Ok(handle.git.workdir().unwrap_or_else(|| handle.git.path()).to_owned()),
+        Err(Stop::Unreadable(reason)) => {
+            Err(BlameError::Repository { name: folder.display().to_string(), reason })
+        }
+        Err(Stop::TooSlow) => Err(BlameError::TooSlow { seconds: 0 }),
+    }
+}
+
 /// Answers questions about a fixed set of repositories. Clones share everything.
 #[derive(Clone)]
 pub struct Blamer(Arc<Inner>);
@@ -80,7 +95,7 @@ struct Inner {
     settings: Settings,
     objects: ObjectCache,
     memory: Memory,
-    files: Cache<Oid, Arc<Files>>,
+    tracked: Cache<Oid, Arc<Tracked>>,
     answers: Cache<Question, Remembered>,
     running: DashMap<Question, watch::Receiver<Option<Answer>>>,
     threads: Arc<Semaphore>,
@@ -97,9 +112,9 @@ struct Remembered {
 
 /// What a revision tracks. Paths ascend by their bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct Tracked {
     /// Regular files.
-    pub files: Vec<BString>,
+    pub files: Arc<Vec<BString>>,
     /// Symbolic links that lead to a tracked file, and where to.
     pub links: Vec<(BString, BString)>,
     /// Folders that belong to another repository.
@@ -130,7 +145,7 @@ impl Blamer {
             repositories: repositories.into_iter().map(Opened::new).collect(),
             objects: Cache::new(4 * share),
             memory: Memory::new(2 * share),
-            files: Cache::new(share),
+            tracked: Cache::new(share),
             answers: Cache::new(share),
             running: DashMap::new(),
             threads: Arc::new(Semaphore::new(settings.threads.max(1))),
@@ -161,19 +176,27 @@ impl Blamer {
         self.within(opened, |handle| revision::parse(handle, &opened.settings, revision))?
     }
 
-    /// What `commit` tracks.
+    /// The paths of the regular files that `commit` tracks, ascending by their bytes.
     ///
     /// # Errors
     /// If the repository cannot be read, or has no such commit.
-    pub fn files(&self, repository: &str, commit: &CommitId) -> Result<Arc<Files>, BlameError> {
+    pub fn files(&self, repository: &str, commit: &CommitId) -> Result<Arc<Vec<BString>>, BlameError> {
+        Ok(Arc::clone(&self.tracked(repository, commit)?.files))
+    }
+
+    /// Everything that `commit` tracks.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn tracked(&self, repository: &str, commit: &CommitId) -> Result<Arc<Tracked>, BlameError> {
         self.with_objects(repository, commit, |objects, id| {
             let root = objects.commit(id)?.tree;
-            if let Some(files) = self.0.files.get(&root) {
-                return Ok(Ok(files));
+            if let Some(tracked) = self.0.tracked.get(&root) {
+                return Ok(Ok(tracked));
             }
-            let files = Arc::new(Files::of(objects, root)?);
-            self.0.files.insert(root, Arc::clone(&files), files.bytes());
-            Ok(Ok(files))
+            let tracked = Arc::new(Tracked::of(objects, root)?);
+            self.0.tracked.insert(root, Arc::clone(&tracked), tracked.bytes());
+            Ok(Ok(tracked))
         })
     }
 
@@ -204,10 +227,9 @@ impl Blamer {
         if let Some(answer) = self.remembered(question) {
             return answer;
         }
-        let place = &question.place;
-        let answer = self.with_objects(&place.repository, &place.revision, |objects, id| {
-            self.work_out(objects, id, question)
-        });
+        let (repository, revision) = (&question.repository, &question.revision);
+        let answer =
+            self.with_objects(repository, revision, |objects, id| self.work_out(objects, id, question));
         let stands = answer.as_ref().err().map_or(ANSWER_AGE, BlameError::retry_after);
         let remembered = Remembered { answer: answer.clone(), until: Instant::now() + stands };
         self.0.answers.insert(question.clone(), remembered, weight(question, &answer));
@@ -230,7 +252,7 @@ impl Blamer {
                 free.insert(answer.clone());
                 // On a task of its own: whoever asked first may stop waiting.
                 tokio::spawn(async move {
-                    let name = question.place.repository.clone();
+                    let name = question.repository.clone();
                     let asked = question.clone();
                     let done = blamer.run(move |blamer| blamer.blame(&asked)).await;
                     blamer.0.running.remove(&question);
@@ -272,31 +294,29 @@ impl Blamer {
     }
 
     fn work_out(&self, objects: &Objects<'_>, revision: Oid, question: &Question) -> Result<Answer, Stop> {
-        let place = &question.place;
-        let asked = match file_at(objects, revision, place)? {
+        let asked = match file_at(objects, revision, question)? {
             Ok(version) => version,
             Err(error) => return Ok(Err(error)),
         };
         let world = objects.handle.overrides.fingerprint();
         let tracer = Tracer { objects, memory: &self.0.memory, world };
-        let opened = self.0.repositories.iter().find(|opened| opened.settings.name == place.repository);
-        let branch = opened.and_then(|opened| opened.settings.branch.as_deref());
+        let branch =
+            self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
         let tip = revision::tip(objects.handle, branch)?.map(|(id, _)| id);
-        let line = place.line.get() - 1;
-        let located = locate::locate(&tracer, &asked, line, question.basis, &question.evidence, tip)?;
+        let located = locate::locate(&tracer, &asked, question, tip)?;
 
         let file = objects.blob(located.version.blob)?;
         let lines = lines::count(&file);
         if located.line >= lines {
-            let (path, revision) = (place.path.clone(), place.revision.clone());
-            return Ok(Err(BlameError::NoLine { path, revision, lines, line: place.line.get() }));
+            let (path, revision) = (question.path.clone(), question.revision.clone());
+            return Ok(Err(BlameError::NoLine { path, revision, lines, line: question.line.get() }));
         }
         let end = tracer.trace(&located.version, located.line)?;
         let (author, summary) = author::read(objects, end.version.commit, revision)?;
         let at =
             |version: &Version, line| (commit_id(version.commit), (*version.path).clone(), one_based(line));
         let (revision, path, line) = at(&located.version, located.line);
-        let place = Place { repository: place.repository.clone(), revision, path, line };
+        let place = Place { repository: question.repository.clone(), revision, path, line };
         let (commit, path, line) = at(&end.version, end.line);
         Ok(Ok(Arc::new(Blame {
             place,
@@ -318,7 +338,7 @@ impl Blamer {
     fn within<T>(
         &self,
         opened: &Opened,
-        ask: impl FnOnce(&repository::Handle) -> Result<T, Stop>,
+        ask: impl FnOnce(&Handle) -> Result<T, Stop>,
     ) -> Result<T, BlameError> {
         opened.with(ask).map_err(|stop| match stop {
             Stop::Unreadable(reason) => BlameError::Repository { name: opened.settings.name.clone(), reason },
@@ -336,37 +356,38 @@ impl Blamer {
         let deadline = Instant::now() + self.0.settings.deadline;
         self.within(opened, |handle| {
             let objects = Objects::new(handle, &self.0.objects, deadline)?;
-            match Oid::from_str(&commit.0).ok().filter(|&id| objects.has_commit(id)) {
-                Some(id) => ask(&objects, id),
-                None => {
-                    let (name, revision) = (opened.settings.name.clone(), commit.0.clone());
-                    Ok(Err(BlameError::NoRevision { name, revision }))
-                }
+            if commit.0.len() == 40
+                && let Ok(id) = Oid::from_str(&commit.0)
+                && objects.has_commit(id)?
+            {
+                return ask(&objects, id);
             }
+            let (name, revision) = (opened.settings.name.clone(), commit.0.clone());
+            Ok(Err(BlameError::NoRevision { name, revision }))
         })?
     }
 }
 
-impl Files {
+impl Tracked {
     fn of(objects: &Objects<'_>, root: Oid) -> Result<Self, Stop> {
-        let mut found = Self::default();
-        let mut links = Vec::new();
+        let (mut files, mut targets, mut submodules) = (Vec::new(), Vec::new(), Vec::new());
         objects::walk_tree(objects, root, BStr::new(""), &mut |path, node: Node| match node.kind {
-            Kind::Symlink => links.push((path, node.id)),
-            Kind::Submodule => found.submodules.push(path),
-            Kind::File | Kind::Folder => found.files.push(path),
+            Kind::Symlink => targets.push((path, node.id)),
+            Kind::Submodule => submodules.push(path),
+            Kind::File | Kind::Folder => files.push(path),
         })?;
-        found.files.sort();
-        for (path, id) in links {
+        files.sort();
+        submodules.sort();
+        let mut links = Vec::new();
+        for (path, id) in targets {
             if let Some(target) = follow(path.as_bstr(), &objects.blob(id)?)
-                && found.files.binary_search(&target).is_ok()
+                && files.binary_search(&target).is_ok()
             {
-                found.links.push((path, target));
+                links.push((path, target));
             }
         }
-        found.links.sort();
-        found.submodules.sort();
-        Ok(found)
+        links.sort();
+        Ok(Self { files: Arc::new(files), links, submodules })
     }
 
     fn bytes(&self) -> usize {
@@ -376,13 +397,17 @@ impl Files {
     }
 }
 
-/// The file that `place` names, symbolic links followed.
-fn file_at(objects: &Objects<'_>, commit: Oid, place: &Place) -> Result<Result<Version, BlameError>, Stop> {
+/// The file that `question` names, symbolic links followed.
+fn file_at(
+    objects: &Objects<'_>,
+    commit: Oid,
+    question: &Question,
+) -> Result<Result<Version, BlameError>, Stop> {
     let no_path = |hint: String| {
-        Ok(Err(BlameError::NoPath { path: place.path.clone(), revision: place.revision.clone(), hint }))
+        Ok(Err(BlameError::NoPath { path: question.path.clone(), revision: question.revision.clone(), hint }))
     };
     let root = objects.commit(commit)?.tree;
-    let mut path = place.path.clone();
+    let mut path = question.path.clone();
     for _ in 0..=LINKS_FOLLOWED {
         match objects.find(root, path.as_bstr())? {
             Some(Node { kind: Kind::File, id }) => {
@@ -462,10 +487,9 @@ fn stopped(name: String) -> BlameError {
 
 /// About what a remembered answer takes, in bytes.
 fn weight(question: &Question, answer: &Answer) -> usize {
-    let evidence = &question.evidence;
-    let texts = evidence.text.iter().chain(&evidence.before).chain(&evidence.after);
+    let texts = question.text.iter().chain(&question.before).chain(&question.after);
     let question =
-        size_of::<Question>() + question.place.path.len() + texts.map(|text| text.len() + 24).sum::<usize>();
+        size_of::<Question>() + question.path.len() + texts.map(|text| text.len() + 24).sum::<usize>();
     let source =
         answer.as_ref().map_or(0, |blame| blame.source.iter().map(|line| line.text.len() + 32).sum());
     question + size_of::<Blame>() + source + 200

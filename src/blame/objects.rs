@@ -120,9 +120,16 @@ impl<'h> Objects<'h> {
     }
 
     /// True if `id` is a commit that is there.
-    pub(super) fn has_commit(&self, id: Oid) -> bool {
+    pub(super) fn has_commit(&self, id: Oid) -> Result<bool, Stop> {
         let id = self.handle.overrides.replacement(id);
-        self.odb.read_header(id).is_ok_and(|(_, kind)| kind == ObjectType::Commit)
+        match self.odb.read_header(id) {
+            Ok((_, kind)) => Ok(kind == ObjectType::Commit),
+            Err(_) if !self.handle.git.path().exists() => {
+                Err(Stop::Unreadable(format!("{} is no longer there", self.handle.git.path().display())))
+            }
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The commit object's bytes as stored.

@@ -95,7 +95,8 @@ pub fn discover(folder: &Path) -> Result<PathBuf, String> {
 }
 
 impl Handle {
-    fn open(path: &Path) -> Result<Self, Stop> {
+    /// Opens the repository that `path` is in.
+    pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         static TUNED: std::sync::Once = std::sync::Once::new();
         TUNED.call_once(|| {
             // Packs are checked when they are written; hashing every object again at every reading costs a

@@ -77,15 +77,26 @@ pub struct Place {
     pub line: NonZeroU32,
 }
 
-/// What is asked: who last changed a line, and what is known of what stood there.
+/// What is asked: who last changed a line. With the source text that was sent along, the line that was
+/// really running is found even if the number belongs to another version of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// The line asked for.
-    pub place: Place,
-    /// How its revision was come by.
+    /// The repository's configured name.
+    pub repository: String,
+    /// The commit to look at.
+    pub revision: CommitId,
+    /// The file, relative to the top of the repository.
+    pub path: BString,
+    /// 1-based.
+    pub line: NonZeroU32,
+    /// The line's text as it was on the machine that ran it, if it was sent.
+    pub text: Option<String>,
+    /// The lines before it, nearest last.
+    pub before: Vec<String>,
+    /// The lines after it, nearest first.
+    pub after: Vec<String>,
+    /// How `revision` was come by.
     pub basis: Basis,
-    /// The source around the line as it was running, if it was sent.
-    pub evidence: Evidence,
 }
 
 /// How a revision was come by.
@@ -99,17 +110,6 @@ pub enum Basis {
     Tip,
     /// Something was named that the repository does not have: it is the tip for want of better.
     NamedButMissing,
-}
-
-/// Source text as it was on the machine that ran it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Evidence {
-    /// The line itself.
-    pub text: Option<String>,
-    /// The lines before it, nearest last.
-    pub before: Vec<String>,
-    /// The lines after it, nearest first.
-    pub after: Vec<String>,
 }
 
 /// Where blame ends: the commit, path and line in which a line was last really changed.

@@ -12,9 +12,7 @@ use bstr::{BStr, BString, ByteSlice};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
-use crate::blame::{
-    Basis, Blame, BlameError, Blamer, CommitId, Evidence, Place, Question, Repository, Settings,
-};
+use crate::blame::{Basis, Blame, BlameError, Blamer, CommitId, Question, Repository, Settings};
 
 /// Shows who last changed a line, and in which commit, path and line of back then.
 ///
@@ -28,7 +26,7 @@ Examples:
   grep -n TODO -r src | blamed blame --stdin
 
 Exit status: 0 if every line was answered, 1 if some were not, 2 for wrong use.")]
-pub struct Args {
+pub struct Arguments {
     /// Lines to blame: a path from the top of the repository, a colon, the line's number from 1
     #[arg(value_name = "PATH:LINE", required_unless_present = "stdin", value_parser = asked_parser())]
     lines: Vec<Line>,
@@ -87,7 +85,10 @@ struct Asked<'a> {
 const NAME: &str = "repository";
 
 /// Runs the command.
-pub fn run(args: &Args) -> ExitCode {
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "a command is run once, like all others")]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let args = &arguments;
     match answer_all(args, &mut BufWriter::new(io::stdout().lock())) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -116,7 +117,7 @@ impl From<io::Error> for Failed {
 }
 
 /// True if every line was answered.
-fn answer_all(args: &Args, out: &mut impl Write) -> Result<bool, Failed> {
+fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
     let repository = Repository { name: NAME.into(), path: args.repository.clone(), branch: None };
     let blamer = Blamer::new(vec![repository], Settings::default());
     let revision = blamer.parse_revision(NAME, &args.revision).map_err(Failed::Blame)?;
@@ -157,7 +158,7 @@ fn answer_all(args: &Args, out: &mut impl Write) -> Result<bool, Failed> {
 }
 
 fn answer(
-    args: &Args,
+    args: &Arguments,
     blamer: &Blamer,
     revision: &CommitId,
     line: &Line,
@@ -165,14 +166,22 @@ fn answer(
 ) -> io::Result<bool> {
     let begun = Instant::now();
     let Line { path, number } = line.clone();
-    let place = Place { repository: NAME.into(), revision: revision.clone(), path, line: number };
-    let question = Question { place, basis: Basis::Named, evidence: Evidence::default() };
+    let question = Question {
+        repository: NAME.into(),
+        revision: revision.clone(),
+        path,
+        line: number,
+        text: None,
+        before: Vec::new(),
+        after: Vec::new(),
+        basis: Basis::Named,
+    };
     match blamer.blame(&question) {
         Ok(blame) => {
             let micros = begun.elapsed().as_micros();
             match args.format {
-                Format::Text => text(&question.place, &blame, out)?,
-                Format::Json => json(&question.place, &blame, micros, out)?,
+                Format::Text => text(&question, &blame, out)?,
+                Format::Json => json(&question, &blame, micros, out)?,
             }
             Ok(true)
         }
@@ -201,7 +210,7 @@ fn asked_parser() -> impl TypedValueParser<Value = Line> {
     OsStringValueParser::new().try_map(|asked| parse(asked.as_encoded_bytes().as_bstr()).ok_or(MALFORMED))
 }
 
-fn text(asked: &Place, blame: &Blame, out: &mut impl Write) -> io::Result<()> {
+fn text(asked: &Question, blame: &Blame, out: &mut impl Write) -> io::Result<()> {
     let Blame { origin, author, .. } = blame;
     let day = author.time.strftime("%Y-%m-%d");
     writeln!(out, "{}:{}: {} <{}>, {day}", asked.path, asked.line, author.name, author.mail)?;
@@ -219,7 +228,7 @@ fn text(asked: &Place, blame: &Blame, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "    > {}", line.map_or("", |line| line.text.trim()))
 }
 
-fn json(asked: &Place, blame: &Blame, micros: u128, out: &mut impl Write) -> io::Result<()> {
+fn json(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> io::Result<()> {
     let answer = Answer {
         commit: &blame.origin.commit.0,
         path: &blame.origin.path.to_str_lossy(),
@@ -238,7 +247,7 @@ fn json(asked: &Place, blame: &Blame, micros: u128, out: &mut impl Write) -> io:
 }
 
 /// The error in the words of this command, which knows its repository by a path.
-fn describe(error: &BlameError, args: &Args) -> String {
+fn describe(error: &BlameError, args: &Arguments) -> String {
     let folder = args.repository.display();
     match error {
         BlameError::Repository { reason, .. } => reason.clone(),

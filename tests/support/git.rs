@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use blamed::blame::{Blame, BlameError, Blamer, CommitId, Place, Question, Repository, Settings};
+use blamed::blame::{Basis, Blame, BlameError, Blamer, CommitId, Question, Repository, Settings};
 use bstr::{BStr, BString, ByteSlice};
 use git2::{Index, IndexEntry, IndexTime, Oid, Signature, Time};
 
@@ -146,13 +146,16 @@ pub fn blamer(path: &Path, settings: Settings) -> Blamer {
 
 /// The question that names a line and nothing else.
 pub fn question(revision: &str, path: &BStr, line: u32) -> Question {
-    let place = Place {
+    Question {
         repository: "repo".into(),
         revision: CommitId(revision.into()),
         path: path.into(),
         line: NonZeroU32::new(line).unwrap(),
-    };
-    Question { place, basis: blamed::blame::Basis::Named, evidence: Default::default() }
+        text: None,
+        before: Vec::new(),
+        after: Vec::new(),
+        basis: Basis::Named,
+    }
 }
 
 /// What the blamer says, in the shape of what git says.

@@ -1,0 +1,80 @@
+//! `blamed blame`, run as a program.
+
+#![allow(clippy::unwrap_used, reason = "tests fail loudly")]
+
+#[path = "support/git.rs"]
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use bstr::ByteSlice;
+use serde_json::Value;
+use support::{Repo, tree};
+
+fn run(repo: &Repo, args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_blamed"))
+        .args(["blame", "--repository"])
+        .arg(repo.path())
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn repo() -> Repo {
+    let mut repo = Repo::new();
+    let first = repo.commit("Ada", &[], &tree(&[("old.py", "one\ntwo\nthree\nfour\n")]));
+    repo.commit("Bob", &[first], &tree(&[("src/new.py", "zero\none\ntwo\nthree\nfour\n")]));
+    repo
+}
+
+#[test]
+fn text_is_for_people() {
+    let output = run(&repo(), &["src/new.py:3"], "");
+    let said = output.stdout.to_str().unwrap();
+    assert!(said.starts_with("src/new.py:3: Ada <ada@example.org>, 2017-07-14\n"), "{said}");
+    assert!(said.contains("there at old.py:2\n") && said.contains("> two\n"), "{said}");
+    assert!(output.stderr.is_empty() && output.status.code() == Some(0));
+}
+
+#[test]
+fn json_is_an_object_a_line_and_a_failure_does_not_stop_the_others() {
+    let output =
+        run(&repo(), &["--format", "json", "--stdin", "src/new.py:1"], "gone:1\nnonsense\nsrc/new.py:5\n");
+    let answers: Vec<Value> =
+        output.stdout.lines().map(|line| serde_json::from_slice(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0]["author_name"], "Bob");
+    assert_eq!(answers[1]["path"], "old.py");
+    assert_eq!(answers[1]["line"], 4);
+    assert_eq!(answers[1]["author_mail"], "ada@example.org");
+    assert_eq!(answers[1]["author_time"], "2017-07-14T02:41:00Z");
+    assert_eq!(answers[1]["skipped"], serde_json::json!([]));
+    assert!(answers[1]["micros"].is_u64());
+    let complaints = output.stderr.to_str().unwrap();
+    assert!(complaints.contains("error: gone:1: gone is not a file at revision "), "{complaints}");
+    assert!(complaints.contains("error: nonsense: not of the form PATH:LINE"), "{complaints}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn wrong_use_is_told_apart_from_no_answer() {
+    for (args, code) in [
+        (&["src/new.py"][..], 2),
+        (&["src/new.py:0"], 2),
+        (&[], 2),
+        (&["--revision", "gone", "src/new.py:1"], 1),
+        (&["--revision", "HEAD~1", "old.py:1"], 0),
+        (&["src/new.py:99"], 1),
+    ] {
+        let output = run(&repo(), args, "");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", output.stderr.to_str_lossy());
+        assert_eq!(output.stderr.is_empty(), code == 0);
+    }
+}
