@@ -8,6 +8,7 @@
 //!
 //! Nothing here recurses with the input: values are followed to a fixed depth and skipped below it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::num::NonZeroU32;
 
@@ -22,6 +23,7 @@ use serde_json::{Map, Value};
 
 use super::error::{DecodeError, DecodeErrorKind};
 use super::limits::{Ends, MOST_CONTEXT_NODES, MOST_DEPTH, MOST_LOCALS, MOST_SHOWN_BYTES};
+use crate::report::Frame;
 
 /// Reads one JSON document. What clients are known to get wrong is mended when the document is not valid as
 /// it stands; a good one pays nothing for that.
@@ -335,6 +337,22 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
+/// Yes or no; also as 0 and 1 and as words.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Flag(pub(super) Option<bool>);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::deserialize(deserializer).map(|Text(text)| {
+            Flag(text.and_then(|text| match text.to_ascii_lowercase().as_str() {
+                "true" | "1" => Some(true),
+                "false" | "0" => Some(false),
+                _ => None,
+            }))
+        })
+    }
+}
+
 /// A moment: RFC 3339 with 0 to 9 digits of a second, with a zone or without (UTC is meant), or seconds or
 /// milliseconds since 1970, also in a string.
 #[derive(Debug, Default, Clone, Copy)]
@@ -435,6 +453,50 @@ impl<'de> Deserialize<'de> for Pairs {
             otherwise_default! { scalars strings }
         }
         deserializer.deserialize_any(PairsVisitor)
+    }
+}
+
+/// Source lines by their number, as an object.
+#[derive(Debug, Default)]
+pub(super) struct Numbered(Pairs);
+
+impl Numbered {
+    /// Gives `frame` its own line and those around it.
+    pub(super) fn place(self, frame: &mut Frame) {
+        let Some(own) = frame.line.map(u32::from) else { return };
+        let mut lines: Vec<(u32, String)> = self
+            .0
+            .0
+            .into_iter()
+            .filter_map(|(number, text)| Some((number.trim().parse().ok()?, text)))
+            .map(|(number, text): (u32, String)| (number, text.trim_end_matches(['\n', '\r']).to_owned()))
+            .collect();
+        lines.sort_by_key(|&(number, _)| number);
+        for (number, text) in lines {
+            match number.cmp(&own) {
+                Ordering::Less => frame.before.push(text),
+                Ordering::Equal => frame.text = Some(text),
+                Ordering::Greater => frame.after.push(text),
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Numbered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Pairs::deserialize(deserializer).map(Numbered)
+    }
+}
+
+/// A file name in which a client wrote `mark` for the project's directory: with `root`, the real one, or
+/// relative to it where that is not known.
+pub(super) fn rooted(file: String, mark: &str, root: Option<&str>) -> String {
+    match (file.strip_prefix(mark), root) {
+        (Some(rest), Some(root)) => {
+            format!("{}/{}", root.trim_end_matches('/'), rest.trim_start_matches('/'))
+        }
+        (Some(rest), None) => rest.trim_start_matches('/').to_owned(),
+        (None, _) => file,
     }
 }
 
@@ -561,6 +623,23 @@ impl<'de> Visitor<'de> for Show<'_> {
 pub(super) struct Tree(pub(super) Value);
 
 impl Tree {
+    /// The value if it holds anything: neither `null` nor an empty text, list or object.
+    pub(super) fn filled(self) -> Option<Value> {
+        let empty = match &self.0 {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(elements) => elements.is_empty(),
+            Value::Object(members) => members.is_empty(),
+            Value::Bool(_) | Value::Number(_) => false,
+        };
+        (!empty).then_some(self.0)
+    }
+
+    /// A member, if it is an object.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     /// The members, if it is an object.
     pub(super) fn into_members(self) -> Map<String, Value> {
         match self.0 {

@@ -4,11 +4,15 @@
 //! a decoder makes reports of it; the pipeline takes them; only then is the client answered. A refusal says
 //! why, in JSON, and what to do about it.
 
+pub mod airbrake;
 pub mod error;
+pub mod honeybadger;
 pub mod inflate;
 pub mod json;
 mod lenient;
 pub mod limits;
+pub mod rollbar;
+pub mod sentry;
 pub mod text;
 
 use std::sync::Arc;

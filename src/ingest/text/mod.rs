@@ -69,6 +69,12 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
     Ok(reports)
 }
 
+/// The exceptions of the first traceback in a text that a client sent as the stack of one error. Empty: there
+/// is none.
+pub(super) fn exceptions_of(stack: &str) -> Vec<Exception> {
+    decode(stack.as_bytes()).map_or_else(|_| Vec::new(), |mut reports| reports.swap_remove(0).exceptions)
+}
+
 /// The last lines of `before` that no blank line parts from the traceback.
 fn said_before(before: &[&str]) -> Option<String> {
     let near = before.iter().rev().take(LINES_BEFORE).take_while(|line| !line.trim().is_empty()).count();
