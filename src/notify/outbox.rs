@@ -151,7 +151,8 @@ impl Outbox {
         }
     }
 
-    /// Tries everything that is due, and says when to come again. `None`: when something new is owed.
+    /// Tries everything that is due, and says when to come again; a time past says that more is due.
+    /// `None`: when something new is owed.
     ///
     /// # Errors
     /// What the store says. Nothing is forgotten then; the next step begins with writing it down.
@@ -237,12 +238,10 @@ impl Outbox {
             return Ok(());
         }
         let now = self.clock.now();
-        let until = self.paused().map_or(now, |pause| pause.until);
         let settings = Arc::clone(&lock(&self.settings));
         let (settlements, written) = self
             .ask(move |store| {
-                let each =
-                    |tx: &Tx<'_>| settlements.iter().try_for_each(|s| s.write(tx, &settings, now, until));
+                let each = |tx: &Tx<'_>| settlements.iter().try_for_each(|s| s.write(tx, &settings, now));
                 let written = store.write(each);
                 (settlements, written)
             })
@@ -291,17 +290,13 @@ impl Outbox {
 }
 
 impl Settlement {
-    fn write(
-        &self,
-        tx: &Tx<'_>,
-        settings: &Settings,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<(), StoreError> {
+    fn write(&self, tx: &Tx<'_>, settings: &Settings, now: Timestamp) -> Result<(), StoreError> {
         let (id, at) = (self.delivery.id, now.as_millisecond());
         match &self.outcome {
             Outcome::Sent(answer) => tx.finish_delivery(id, DeliveryState::Sent, answer, at),
-            Outcome::Unreachable(reason) => tx.put_off_delivery(id, false, reason, until.as_millisecond()),
+            // It is due as soon as the pause ends, but after those that were due before: if it should be
+            // this mail that the server cannot bear, others still get through.
+            Outcome::Unreachable(reason) => tx.put_off_delivery(id, false, reason, at),
             Outcome::Refused { answer, .. } if !self.is_given_up() => {
                 let wait = backoff(RETRY_FIRST, RETRY_MAX, self.delivery.attempts, chance());
                 tx.put_off_delivery(id, true, answer, later(now, wait).as_millisecond())
