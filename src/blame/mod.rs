@@ -33,7 +33,7 @@ use dashmap::mapref::entry::Entry as Slot;
 use git2::Oid;
 use tokio::sync::{Semaphore, watch};
 
-pub use repository::{Repository, discover};
+pub use repository::Repository;
 pub use revision::{Resolved, RevisionHints};
 pub use types::*;
 

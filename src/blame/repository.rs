@@ -82,18 +82,6 @@ impl Opened {
     }
 }
 
-/// The top of the repository that a folder is in: of its work tree, or of itself where it has none.
-///
-/// # Errors
-/// In words, where there is no repository, or it cannot be read.
-pub fn discover(folder: &Path) -> Result<PathBuf, String> {
-    let git = git2::Repository::discover(folder).map_err(|error| match error.code() {
-        git2::ErrorCode::NotFound => "no .git in it or above it".to_owned(),
-        _ => error.message().to_owned(),
-    })?;
-    Ok(git.workdir().unwrap_or_else(|| git.path()).to_owned())
-}
-
 impl Handle {
     /// Opens the repository that `path` is in.
     pub(super) fn open(path: &Path) -> Result<Self, Stop> {

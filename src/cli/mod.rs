@@ -54,7 +54,7 @@ enum Command {
     /// Send a traceback to a running daemon
     Report(report::Arguments),
     /// Show who last changed lines of a repository
-    Blame(blame::Args),
+    Blame(blame::Arguments),
     /// Show, step by step, what would come of a traceback; changes nothing
     Explain(explain::Arguments),
     /// Keep the whitelist of known errors
@@ -82,7 +82,7 @@ pub fn main() -> ExitCode {
         Command::Start(arguments) => start::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),
-        Command::Blame(arguments) => return blame::run(&arguments),
+        Command::Blame(arguments) => return blame::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Known(arguments) => known::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),

@@ -6,7 +6,7 @@ use bstr::ByteSlice;
 use dashmap::DashMap;
 
 use super::Project;
-use crate::blame::{BlameError, Blamer, CommitId, Evidence, Place, Question, Resolved, RevisionHints};
+use crate::blame::{BlameError, Blamer, CommitId, Question, Resolved, RevisionHints};
 use crate::report::Report;
 use crate::triage::paths::{CodeMap, Listing, Mapping};
 use crate::triage::verdict::TrackedFile;
@@ -69,7 +69,14 @@ impl Surveyor {
         let listings = key
             .iter()
             .map(|(name, commit)| {
-                let files = self.blamer.files(name, commit)?;
+                let tracked = self.blamer.tracked(name, commit)?;
+                let mut files = Arc::clone(&tracked.files);
+                if !tracked.links.is_empty() {
+                    // A file may have been run by another name; blame follows the link.
+                    let all = Arc::make_mut(&mut files);
+                    all.extend(tracked.links.iter().map(|(link, _)| link.clone()));
+                    all.sort();
+                }
                 Ok(Listing { repository: name.clone(), files })
             })
             .collect::<Result<_, BlameError>>()?;
@@ -99,18 +106,14 @@ impl Survey {
         let resolved =
             self.revision(&suspect.file.repository).expect("a suspect is in a surveyed repository");
         Question {
-            place: Place {
-                repository: suspect.file.repository.clone(),
-                revision: resolved.commit.clone(),
-                path: suspect.file.path.clone(),
-                line: suspect.line,
-            },
+            repository: suspect.file.repository.clone(),
+            revision: resolved.commit.clone(),
+            path: suspect.file.path.clone(),
+            line: suspect.line,
+            text: frame.text.clone(),
+            before: frame.before.clone(),
+            after: frame.after.clone(),
             basis: resolved.basis,
-            evidence: Evidence {
-                text: frame.text.clone(),
-                before: frame.before.clone(),
-                after: frame.after.clone(),
-            },
         }
     }
 }

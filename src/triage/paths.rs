@@ -22,7 +22,6 @@ use bstr::{BString, ByteSlice};
 
 use super::rules::fold;
 use super::verdict::TrackedFile;
-use crate::blame::Files;
 use crate::report::{Frame, Report};
 
 /// Folders that belong to a package manager or a runtime, as parts of a path in a row. A part that ends in
@@ -79,25 +78,8 @@ pub enum Mapping {
 pub struct Listing {
     /// The repository's configured name.
     pub repository: String,
-    /// What is tracked there.
-    pub files: Arc<Files>,
-}
-
-impl Listing {
-    /// Files, then links that lead to files.
-    fn paths(&self) -> impl Iterator<Item = &BString> {
-        self.files.files.iter().chain(self.files.links.iter().map(|(link, _)| link))
-    }
-
-    fn path(&self, index: usize) -> &BString {
-        let files = &self.files.files;
-        files.get(index).unwrap_or_else(|| &self.files.links[index - files.len()].0)
-    }
-
-    fn tracks(&self, path: &BString) -> bool {
-        self.files.files.binary_search(path).is_ok()
-            || self.files.links.binary_search_by(|(link, _)| link.cmp(path)).is_ok()
-    }
+    /// Every tracked file, sorted.
+    pub files: Arc<Vec<BString>>,
 }
 
 /// Finds tracked files by the ends of their paths.
@@ -137,7 +119,7 @@ impl CodeMap {
     pub fn new(listings: Vec<Listing>) -> Self {
         let mut by_name: HashMap<BString, Vec<(u32, u32)>> = HashMap::new();
         for (l, listing) in (0u32..).zip(&listings) {
-            for (f, path) in (0u32..).zip(listing.paths()) {
+            for (f, path) in (0u32..).zip(listing.files.iter()) {
                 let name = path.rfind_byte(b'/').map_or(path.as_bytes(), |slash| &path[slash + 1..]);
                 by_name.entry(name.into()).or_default().push((l, f));
             }
@@ -275,9 +257,7 @@ impl CodeMap {
                 mount.tracked.iter().chain(&parts[mount.server.len()..]).map(Vec::as_slice).collect();
             let path = BString::from(path.join(&b'/'));
             let listing = self.listings.iter().find(|listing| listing.repository == mount.repository)?;
-            if !listing.tracks(&path) {
-                return None;
-            }
+            listing.files.binary_search(&path).ok()?;
             let server = mount.server.join(&b'/').as_bstr().to_string();
             let file = TrackedFile { repository: mount.repository.clone(), path };
             Some(Mapping::Ours { file, why: format!("the project is deployed at /{server}"), text: None })
@@ -291,7 +271,7 @@ impl CodeMap {
         let mut longest = least.max(1);
         for (listing, file) in self.by_name.get(name.as_bstr()).into_iter().flatten() {
             let listing = &self.listings[*listing as usize];
-            let path = listing.path(*file as usize);
+            let path = &listing.files[*file as usize];
             let shared =
                 path.rsplit(|b| *b == b'/').zip(parts.iter().rev()).take_while(|(a, b)| a == b).count();
             if shared < longest {
@@ -481,8 +461,7 @@ mod tests {
     fn map(files: &[(&str, &str)]) -> (CodeMap, HashMap<String, Arc<[u8]>>) {
         let mut paths: Vec<BString> = files.iter().map(|(path, _)| BString::from(*path)).collect();
         paths.sort();
-        let files = Files { files: paths, ..Files::default() };
-        let listing = Listing { repository: "r".into(), files: Arc::new(files) };
+        let listing = Listing { repository: "r".into(), files: Arc::new(paths) };
         let contents = files.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes())));
         (CodeMap::new(vec![listing]), contents.collect())
     }
