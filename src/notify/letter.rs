@@ -262,10 +262,13 @@ fn reasons(notice: &FaultNotice, to: &str, max: usize) -> Vec<Reason> {
     argument.take(max.max(1)).collect()
 }
 
-/// The exceptions of the chain, the headline first; frames of each caller first.
+/// The exceptions of the chain, the headline first; frames of each caller first. Of a long chain the last
+/// thrown, and the one with the responsible line.
 fn chain(notice: &FaultNotice, share: usize) -> Vec<Thrown> {
     let last = notice.report.exceptions.len().saturating_sub(1);
-    let shown = notice.report.exceptions.iter().enumerate().rev().take((CHAIN / share).max(1));
+    let suspect = notice.verdicts.iter().find(|v| v.suspect).map(|v| v.exception);
+    let shown = notice.report.exceptions.iter().enumerate().rev();
+    let shown = shown.filter(|&(index, _)| last - index < (CHAIN / share).max(1) || suspect == Some(index));
     let thrown = shown.map(|(index, exception)| Thrown {
         summary: line(&exception.summary(), 2 * SHORT),
         earlier: index != last,

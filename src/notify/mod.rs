@@ -58,7 +58,8 @@ pub struct Smtp {
     pub extra_roots: Option<PathBuf>,
     /// `None`: no login.
     pub login: Option<Login>,
-    /// The name this machine says in EHLO. `None`: its address.
+    /// The name this machine says in EHLO. `None`: `[127.0.0.1]`, which servers nearby take; others may
+    /// want a name that leads back here.
     pub helo: Option<String>,
     /// How long one answer of the server may take.
     pub timeout: Duration,
