@@ -424,6 +424,26 @@ async fn the_loop_wakes_and_stops() {
     assert_eq!(house.counts().waiting, 1, "stopped is stopped");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_finishes_the_mails_in_hand() {
+    let server = Server::start(&[]);
+    let house = house(&server);
+    for fault in 1..=300 {
+        house.owe(fault, TO);
+    }
+    let running = tokio::spawn({
+        let outbox = house.outbox.clone();
+        async move { outbox.run().await }
+    });
+    server.wait_for(5);
+    house.outbox.stop();
+    running.await.unwrap();
+    let (counts, taken) = (house.counts(), server.taken().len());
+    assert_eq!(usize::try_from(counts.sent).unwrap(), taken, "what was taken is written down");
+    assert_eq!(counts.sent + counts.waiting, 300);
+    assert!(counts.waiting > 0, "it did not go on");
+}
+
 #[tokio::test]
 async fn a_folder_takes_mails_and_the_same_one_only_once() {
     let place = tempfile::tempdir().unwrap();
