@@ -9,7 +9,7 @@ use blamed::notify::Transport;
 use blamed::notify::compose::{MAX_MAIL, compose};
 use blamed::notify::notice::{FaultNotice, Notice};
 use blamed::report::Exception;
-use blamed::triage::verdict::Role;
+use blamed::triage::verdict::{Role, Verdict};
 use mail_parser::{HeaderValue, MessageParser};
 use notices::{CREATED_AT, TO, fault, settings};
 use proptest::prelude::*;
@@ -59,14 +59,19 @@ fn read_notice(notice: &Notice) -> Read {
     read
 }
 
+/// To be looked at, where `BLAMED_TEST_MAILS` names a folder for it.
+fn keep(mail: &Read, name: &str) {
+    if let Some(dir) = std::env::var_os("BLAMED_TEST_MAILS") {
+        let dir = std::path::Path::new(&dir);
+        std::fs::write(dir.join(name).with_extension("txt"), &mail.text).unwrap();
+        std::fs::write(dir.join(name).with_extension("html"), &mail.html).unwrap();
+    }
+}
+
 #[test]
 fn a_fault_from_life_reads_well() {
     let mail = read(fault());
-    if let Some(dir) = std::env::var_os("BLAMED_TEST_MAILS") {
-        let dir = std::path::Path::new(&dir);
-        std::fs::write(dir.join("fault.txt"), &mail.text).unwrap();
-        std::fs::write(dir.join("fault.html"), &mail.html).unwrap();
-    }
+    keep(&mail, "fault");
     assert_eq!(mail.subject, "KeyError on web-3 in pricing/discounts.py:42");
     for header in ["List-Id: <shop.blamed.shop.example>\r\n", "X-Blamed-Fault: 117\r\n"] {
         assert!(mail.raw.contains(header), "{header}");
@@ -102,7 +107,7 @@ fn a_fault_from_life_reads_well() {
     for part in [
         "<h1>KeyError</h1>",
         "&#39;SUMMER&#39;",
-        "class=\"ln hit\"><span class=\"no\">   42  </span>    return rates[code] * cart.total</div>",
+        "class=\"ln hit\" style=\"background:#fdecea;color:#1d1f21\"><span class=\"no\">→   42  </span>    return rates[code] * cart.total</div>",
         "<div class=\"fr dim\">… 3 library frames</div>",
         "href=\"https://blamed.shop.example/faults/117\"",
     ] {
@@ -143,6 +148,7 @@ fn a_chain_is_read_from_its_headline_on() {
         omitted: None,
     });
     let mail = read(notice);
+    keep(&mail, "chain");
     assert_eq!(mail.subject, "CheckoutError on web-3 in pricing/discounts.py:42");
     assert!(mail.text.starts_with("Known since March.\nAsk the payments team.\n\n---"), "{}", mail.text);
     let headline = mail.text.find("  shop.errors.CheckoutError: cannot price the cart\n\n").unwrap();
@@ -170,6 +176,7 @@ fn trouble_says_where_it_comes_from() {
         subject: "the repository\r\nBcc: x@example.com cannot be fetched".to_owned(),
         text: "shop: exit code 128\n\nCheck <the> deploy key.".to_owned(),
     });
+    keep(&mail, "trouble");
     assert_eq!(mail.subject, "[blamed] the repository Bcc: x@example.com cannot be fetched");
     assert!(mail.text.contains("shop: exit code 128\n\nCheck <the> deploy key.\n"), "{}", mail.text);
     assert!(mail.html.contains("Check &#60;the&#62; deploy key."), "{}", mail.html);
@@ -317,6 +324,45 @@ fn a_deep_stack_shows_the_line_that_matters() {
         "{}",
         mail.text
     );
+}
+
+/// All that the decoders let through at once.
+#[test]
+fn a_report_at_every_limit_makes_a_mail_within_bounds() {
+    let mut notice = fault();
+    for value in ["<&\">='\n".repeat(140), "日本語日本語".repeat(50), "x\n".repeat(500)] {
+        let frame = blamed::report::Frame {
+            locals: (0..100).map(|n| (format!("local{n}"), value.clone())).collect(),
+            text: Some(value.clone()),
+            function: Some(value.clone()),
+            ..notice.report.exceptions[0].frames[3].clone()
+        };
+        let verdict = notice.verdicts[3].clone();
+        notice.report.exceptions = vec![
+            Exception {
+                frames: vec![frame; 50],
+                kind: Some(value.clone()),
+                message: Some(value.clone()),
+                omitted: None
+            };
+            10
+        ];
+        notice.verdicts = (0..500)
+            .map(|n| Verdict {
+                exception: n / 50,
+                frame: n % 50,
+                reason: value.clone(),
+                suspect: n == 7,
+                ..verdict.clone()
+            })
+            .collect();
+        notice.report.additional_info = Some(value.repeat(10_000));
+        notice.report.context = (0..500).map(|n| (format!("key{n}"), value.clone().into())).collect();
+        notice.report.remarks = vec![value.clone(); 100];
+        notice.header = Some(value.repeat(1_000));
+        let mail = read(notice.clone());
+        assert!(mail.text.contains(">   /srv/shop/views/checkout.py:31"), "{}", mail.text);
+    }
 }
 
 proptest! {

@@ -204,22 +204,22 @@ async fn a_mail_is_given_up_after_its_last_try() {
 #[tokio::test]
 async fn trouble_of_the_whole_server_pauses_all() {
     let cases: &[(At, Do, &str)] = &[
-        (Connect, HangUp, "connecting"),
+        (Connect, HangUp, "connecting: the server hung up"),
         (Connect, Say("554 5.7.1 go away"), "554 5.7.1 go away"),
         (Connect, Say("421 too busy"), "421 too busy"),
-        (Ehlo, HangUp, "connecting"),
+        (Ehlo, HangUp, "connecting: the server hung up"),
         (Ehlo, Say("550 who?"), "550 who?"),
-        (Mail, HangUp, "incomplete response"),
+        (Mail, HangUp, "the server hung up"),
         (
             Mail,
             Say("553 5.7.1 <blamed@shop.example> may not send"),
             "553 5.7.1 <…@shop.example> may not send",
         ),
         (Mail, Say("530 5.7.0 authentication required"), "530 5.7.0"),
-        (Rcpt, HangUp, "incomplete response"),
+        (Rcpt, HangUp, "the server hung up"),
         (Rcpt, Say("421 4.3.2 shutting down"), "421 4.3.2"),
         (Rcpt, Say("530 5.7.0 log in first"), "530 5.7.0"),
-        (Data, HangUp, "incomplete response"),
+        (Data, HangUp, "the server hung up"),
         (End, Say("421 4.3.0 disk"), "421 4.3.0"),
     ];
     for &(at, act, reason) in cases {
@@ -422,6 +422,26 @@ async fn the_loop_wakes_and_stops() {
     house.owe(4, TO);
     house.outbox.run().await;
     assert_eq!(house.counts().waiting, 1, "stopped is stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_finishes_the_mails_in_hand() {
+    let server = Server::start(&[]);
+    let house = house(&server);
+    for fault in 1..=300 {
+        house.owe(fault, TO);
+    }
+    let running = tokio::spawn({
+        let outbox = house.outbox.clone();
+        async move { outbox.run().await }
+    });
+    server.wait_for(5);
+    house.outbox.stop();
+    running.await.unwrap();
+    let (counts, taken) = (house.counts(), server.taken().len());
+    assert_eq!(usize::try_from(counts.sent).unwrap(), taken, "what was taken is written down");
+    assert_eq!(counts.sent + counts.waiting, 300);
+    assert!(counts.waiting > 0, "it did not go on");
 }
 
 #[tokio::test]

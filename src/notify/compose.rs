@@ -212,7 +212,7 @@ fn bodies(
 ) -> Result<(String, String), askama::Error> {
     match notice {
         Notice::Fault(fault) => {
-            let letter = letter(fault, to, &settings.public_url, share);
+            let letter = letter(fault, to, settings, share);
             Ok((FaultText { l: &letter }.render()?, FaultHtml { l: &letter }.render()?))
         }
         Notice::Trouble { subject, text } => {

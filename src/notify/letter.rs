@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Settings;
 use super::notice::FaultNotice;
 use super::plain::{block, clip, code, encoded, line, tail, without_addresses};
 use crate::blame::{Blame, Confidence};
@@ -116,7 +117,7 @@ pub(super) struct Links {
 
 /// Shapes `notice` for the person at `to`. `share`: 1 shows all that fits the limits above, 2 half of
 /// it, and so on.
-pub(super) fn letter(notice: &FaultNotice, to: &str, public_url: &str, share: usize) -> Letter {
+pub(super) fn letter(notice: &FaultNotice, to: &str, settings: &Settings, share: usize) -> Letter {
     let report = &notice.report;
     let headline = report.headline();
     Letter {
@@ -134,7 +135,7 @@ pub(super) fn letter(notice: &FaultNotice, to: &str, public_url: &str, share: us
         additional: block(report.additional_info.as_deref().unwrap_or_default(), TEXT / share),
         context: context(&report.context, share),
         facts: facts(notice),
-        links: links(notice, to, public_url),
+        links: links(notice, to, settings),
     }
 }
 
@@ -262,10 +263,13 @@ fn reasons(notice: &FaultNotice, to: &str, max: usize) -> Vec<Reason> {
     argument.take(max.max(1)).collect()
 }
 
-/// The exceptions of the chain, the headline first; frames of each caller first.
+/// The exceptions of the chain, the headline first; frames of each caller first. Of a long chain the last
+/// thrown, and the one with the responsible line.
 fn chain(notice: &FaultNotice, share: usize) -> Vec<Thrown> {
     let last = notice.report.exceptions.len().saturating_sub(1);
-    let shown = notice.report.exceptions.iter().enumerate().rev().take((CHAIN / share).max(1));
+    let suspect = notice.verdicts.iter().find(|v| v.suspect).map(|v| v.exception);
+    let shown = notice.report.exceptions.iter().enumerate().rev();
+    let shown = shown.filter(|&(index, _)| last - index < (CHAIN / share).max(1) || suspect == Some(index));
     let thrown = shown.map(|(index, exception)| Thrown {
         summary: line(&exception.summary(), 2 * SHORT),
         earlier: index != last,
@@ -402,21 +406,21 @@ fn facts(notice: &FaultNotice) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn links(notice: &FaultNotice, to: &str, public_url: &str) -> Links {
+fn links(notice: &FaultNotice, to: &str, settings: &Settings) -> Links {
     let path = notice.place.as_ref().map(|place| place.path.as_slice());
     let path = path.filter(|path| path.len() <= LINKED_PATH).unwrap_or_default();
     let function = notice.function.as_deref().unwrap_or_default();
     let marked = notice.blame.iter().flat_map(|b| b.source.iter().filter(|l| l.number == b.place.line.get()));
     let fragment = marked.map(|l| clip(l.text.trim().to_owned(), CODE)).next().unwrap_or_default();
     Links {
-        fault: format!("{public_url}/faults/{}", notice.fault),
-        yours: format!("{public_url}/#{}", encoded(to.as_bytes()).replace("%40", "@")),
-        known: format!(
-            "{public_url}/add_known_error?filename={}&function_name={}&code_fragment={}",
+        fault: settings.page(&format!("/faults/{}", notice.fault)),
+        yours: settings.page(&format!("/#{}", encoded(to.as_bytes()).replace("%40", "@"))),
+        known: settings.page(&format!(
+            "/add_known_error?filename={}&function_name={}&code_fragment={}",
             encoded(path),
             encoded(clip(function.to_owned(), SHORT).as_bytes()),
             encoded(fragment.trim_end_matches('…').as_bytes()),
-        ),
+        )),
     }
 }
 

@@ -27,13 +27,19 @@ pub use chance::new_message_id;
 pub struct Settings {
     /// The sender of every mail; its domain also ends the Message-IDs.
     pub from: Mailbox,
-    /// Where the pages are for a reader of the mail, such as `https://blamed.example.com`, without a
-    /// slash at its end.
+    /// Where the pages are for a reader of the mail, such as `https://blamed.example.com`.
     pub public_url: String,
     /// Who hears of mails that could not be delivered. `None`: nobody, the log says it.
     pub default_contact: Option<String>,
     /// Where mails go.
     pub transport: Transport,
+}
+
+impl Settings {
+    /// The address of a page; `path` begins with a slash.
+    fn page(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.trim_end_matches('/'))
+    }
 }
 
 /// Where mails go.
@@ -58,7 +64,8 @@ pub struct Smtp {
     pub extra_roots: Option<PathBuf>,
     /// `None`: no login.
     pub login: Option<Login>,
-    /// The name this machine says in EHLO. `None`: its address.
+    /// The name this machine says in EHLO. `None`: `[127.0.0.1]`, which servers nearby take; others may
+    /// want a name that leads back here.
     pub helo: Option<String>,
     /// How long one answer of the server may take.
     pub timeout: Duration,

@@ -328,7 +328,8 @@ impl Settlement {
         };
         let mark = format!("undeliverable {} {}", now.strftime("%Y-%m-%d"), self.delivery.recipient);
         let about = self.delivery.fault.map_or(String::new(), |fault| {
-            format!("\n{}/faults/{fault} shows it and all its deliveries.\n", settings.public_url)
+            let page = settings.page(&format!("/faults/{fault}"));
+            format!("\n{page} shows it and all its deliveries.\n")
         });
         let notice = Notice::Trouble {
             subject: "a mail could not be delivered".to_owned(),

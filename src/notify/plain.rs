@@ -74,7 +74,7 @@ pub(super) fn tail(text: &str, max: usize) -> String {
 /// from a mail that is about the two of them.
 pub(super) fn without_addresses(text: &str, own: &str) -> String {
     static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"[^\s<>()\[\],;:"'@]+@([^\s<>()\[\],;:"'@]+)"#).expect("the pattern is constant")
+        Regex::new(r#"[^\s<>()\[\],;:"'@/\\]+@([^\s<>()\[\],;:"'@/\\]+)"#).expect("the pattern is constant")
     });
     let hidden = ADDRESS.replace_all(text, |found: &Captures<'_>| {
         let whole = found[0].trim_end_matches('.');
@@ -202,6 +202,8 @@ mod tests {
             "handed over by Ann <…@example.com>, remapped from BOB@Example.com."
         );
         assert_eq!(without_addresses("jürgen@exämple.de@decorator", ""), "…@exämple.de@decorator");
+        let path = "node_modules/@babel/core is in no configured repository";
+        assert_eq!(without_addresses(path, ""), path);
     }
 
     #[test]

@@ -177,7 +177,12 @@ async fn converse(
     smtp: &Smtp,
     message: &Message,
 ) -> Result<Response, Failure> {
-    let at = |step| move |(code, text)| Failure { step, code, text };
+    let at = |step| {
+        move |(code, text): (Option<u16>, String)| match code {
+            Some(_) => Failure { step, code, text },
+            None => Failure { step, code, text: format!("{}:{}: {text}", smtp.host, smtp.port) },
+        }
+    };
     let envelope = message.envelope();
     let sender = Mail::new(envelope.from().cloned(), vec![]);
     within(smtp.timeout, connection.command(sender)).await.map_err(at(Step::Sender))?;
@@ -248,6 +253,8 @@ fn refusal(error: &smtp::Error) -> (Option<u16>, String) {
     let source = std::error::Error::source(error).map(ToString::to_string);
     match error.status() {
         Some(code) => (Some(code.into()), line(&format!("{code} {}", source.unwrap_or_default()), ANSWER)),
+        // The library's words for the end of the stream.
+        None if source.as_deref() == Some("incomplete response") => (None, "the server hung up".to_owned()),
         None => (None, line(&error.to_string(), ANSWER)),
     }
 }

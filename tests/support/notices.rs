@@ -16,7 +16,7 @@ pub(crate) const CREATED_AT: i64 = 1_794_828_800_000;
 pub(crate) fn settings(transport: Transport) -> Settings {
     Settings {
         from: "blamed <blamed@shop.example>".parse().unwrap(),
-        public_url: "https://blamed.shop.example".to_owned(),
+        public_url: "https://blamed.shop.example/".to_owned(),
         default_contact: Some("ops@shop.example".to_owned()),
         transport,
     }
