@@ -28,6 +28,8 @@
 //! Who may use whom, each row only rows below it: `cli`; `ingest`, `config`; `pipeline`; `notify`; `store`;
 //! `triage`; `blame`, `report`, `clock`, `telemetry`. A test holds the house to that.
 
+#![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
 pub mod blame;
 pub mod cli;
 pub mod clock;

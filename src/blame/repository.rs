@@ -63,7 +63,8 @@ impl Opened {
     pub(super) fn with<T>(&self, ask: impl FnOnce(&Handle) -> Result<T, Stop>) -> Result<T, Stop> {
         let idle = {
             let mut idle = self.lock();
-            idle.retain(|handle| handle.opened.elapsed() < HANDLE_AGE);
+            // One whose repository is gone would take it for an empty one.
+            idle.retain(|h| h.opened.elapsed() < HANDLE_AGE && h.git.path().join("HEAD").exists());
             idle.pop()
         };
         let handle = match idle {

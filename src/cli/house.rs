@@ -136,14 +136,14 @@ pub(super) fn blamer(config: &Config) -> Blamer {
 pub(super) fn pipeline_settings(
     config: &Config,
     registered: &[Registered],
-    mail_domain: &str,
+    sender: &lettre::message::Mailbox,
 ) -> pipeline::Settings {
     let projects = config.projects.iter().zip(registered);
     pipeline::Settings {
         policy: config.policy.clone(),
         projects: projects.map(|(project, registered)| as_project(project, registered.id)).collect(),
         samples: config.samples_per_fault,
-        mail_domain: mail_domain.to_owned(),
+        sender: sender.clone(),
     }
 }
 

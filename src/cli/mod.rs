@@ -1,6 +1,6 @@
 //! The commands: arguments in, exit code out. Data goes to stdout, words go to stderr; 0 is fine, 1 failed,
 //! 2 is wrong use or wrong configuration.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "talking to people is what commands do")]
+#![expect(clippy::print_stderr, reason = "talking to people is what commands do")]
 
 pub mod blame;
 mod demo;
@@ -67,10 +67,10 @@ enum Command {
 #[derive(Debug, Clone, Default, Args)]
 struct Place {
     /// Configuration file [default: ./blamed.toml, if there is one]
-    #[arg(long, value_name = "FILE", env = "BLAMED_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "BLAMED_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Folder for everything that is remembered [default: as configured, else ./blamed-data]
-    #[arg(long, value_name = "DIR", env = "BLAMED_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = "BLAMED_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
 }
 

@@ -119,7 +119,6 @@ impl Daemon {
         let projects = house::register(config, &store, &clock).map_err(house::failure)?;
 
         let notify = house::notify_settings(config, address)?;
-        let mail_domain = notify.from.email.domain().to_owned();
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify.clone()));
         let delivering = tokio::spawn({
             let outbox = Arc::clone(&outbox);
@@ -132,7 +131,7 @@ impl Daemon {
         let (stop, stopped) = watch::channel(false);
 
         let blamer = house::blamer(config);
-        let settings = house::pipeline_settings(config, &projects, &mail_domain);
+        let settings = house::pipeline_settings(config, &projects, &notify.from);
         let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, wake);
         let limits = ingest::Settings {
             body_bytes: config.limits.body_bytes,

@@ -220,14 +220,15 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
         told["frames"] = json!(receipt.verdicts);
         return told;
     }
-    let Some(Answer { fault, verdicts }) = answer else {
+    let Some(Answer { fault, found, verdicts }) = answer else {
         told["state"] = json!("waiting");
         told["frames"] = json!(receipt.verdicts);
         return told;
     };
     told["state"] = json!("decided");
     told["fault"] = json!({ "id": fault.id, "count": fault.count });
-    told["place"] = json!(fault.place);
+    told["place"] = json!(found.as_ref().map(|found| &found.place));
+    told["confidence"] = json!(found.as_ref().and_then(|found| found.confidence.as_ref()));
     told["frames"] = json!(verdicts);
     told["decision"] = json!({ "mail": fault.decision.starts_with("mail"), "reason": fault.decision });
     match &fault.blame {
@@ -235,7 +236,6 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
             told["origin"] = json!(blame.origin);
             told["author"] = json!(blame.author);
             told["summary"] = json!(blame.summary);
-            told["confidence"] = json!(blame.confidence);
         }
         None => {
             told["origin"] = Value::Null;

@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::survey::Survey;
-use super::{Inner, Refusal, hex, random_id};
+use super::{Inner, Refusal, hex};
 use crate::blame::{Blame, BlameError, Place};
+use crate::notify::new_message_id;
 use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
-use crate::store::{Fault, FaultId, NewFault, Occurrence, ProjectId, StoreError, Tx};
+use crate::store::{Fault, FaultId, FoundPlace, NewFault, Occurrence, ProjectId, StoreError, Tx};
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
 use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook, fold};
 use crate::triage::verdict::Verdict;
@@ -359,7 +360,9 @@ impl Page<'_> {
                         first_seen: parked.first_at,
                     },
                 )?;
-                self.tx.note_place(key, fault)?;
+                let confidence = blame.map(|blame| blame.confidence.clone());
+                let found = place.map(|place| FoundPlace { place, confidence });
+                self.tx.note_place(key, fault, found.as_ref())?;
                 self.count(
                     fault,
                     &Occurrences {
@@ -409,7 +412,7 @@ impl Page<'_> {
                 first_seen: self.now.as_millisecond(),
             },
         )?;
-        self.tx.note_place(key, fault)?;
+        self.tx.note_place(key, fault, None)?;
         self.count(fault, &Occurrences { incoming, suspect: None, verdicts, count, threshold })
     }
 
@@ -442,8 +445,7 @@ impl Page<'_> {
         };
         for mail in &decision.mails {
             let notice = self.notice(&fault, occurrences, after, mail);
-            // Random, so that a store begun anew never repeats an id that a mail server has seen.
-            let message_id = format!("fault-{}-{}@{}", id.0, random_id(), self.pipeline.settings.mail_domain);
+            let message_id = new_message_id(&self.pipeline.settings.sender);
             self.done.owed |= self.tx.owe(Some(id.0), &decision.mark, &mail.to, &message_id, &notice, now)?;
         }
         self.tx.note_decision(id, &decision.reason, decision.mark == "first", now)?;

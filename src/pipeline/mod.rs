@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lettre::message::Mailbox;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 pub use self::explain::{Explanation, explain};
@@ -32,7 +33,7 @@ pub use self::survey::{Survey, Surveyor};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::report::Report;
-use crate::store::{Fault, ProjectId, Store, StoreError};
+use crate::store::{Fault, FoundPlace, ProjectId, Store, StoreError};
 use crate::triage::decide::Policy;
 use crate::triage::verdict::Verdict;
 use crate::triage::walk::CodePolicy;
@@ -64,8 +65,8 @@ pub struct Settings {
     pub projects: Vec<Project>,
     /// Samples kept of each fault, besides the first.
     pub samples: u32,
-    /// What stands behind the `@` of the Message-IDs of mails.
-    pub mail_domain: String,
+    /// Who mails are from.
+    pub sender: Mailbox,
 }
 
 /// Why a report could not be taken.
@@ -103,6 +104,8 @@ struct Inner {
 pub struct Answer {
     /// The fault that it was counted for.
     pub fault: Fault,
+    /// The line that failed, as it stands at the revision of this report. `None`: nobody's line.
+    pub found: Option<FoundPlace>,
     /// One verdict per frame.
     pub verdicts: Vec<Verdict>,
 }
@@ -205,7 +208,7 @@ impl Pipeline {
             } else {
                 verdicts
             };
-            Ok(Some(Answer { fault, verdicts }))
+            Ok(Some(Answer { fault, found: tx.found_place(&key)?, verdicts }))
         })
         .await
     }

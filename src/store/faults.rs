@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::{ProjectId, StoreError, Tx};
-use crate::blame::{Blame, Place};
+use crate::blame::{Blame, Confidence, Place};
 use crate::report::Report;
 use crate::triage::verdict::Verdict;
 
@@ -70,6 +70,15 @@ pub struct NewFault<'a> {
     pub first_seen: i64,
 }
 
+/// A reported place as blame settled it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundPlace {
+    /// The line that was really meant, at the revision that was looked at.
+    pub place: Place,
+    /// How sure that is. `None`: git could not say.
+    pub confidence: Option<Confidence>,
+}
+
 /// A report kept as a sample of its fault.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Occurrence {
@@ -95,16 +104,33 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([key], |row| row.get(0).map(FaultId)).optional()?)
     }
 
-    /// Notes which fault a place belongs to.
+    /// Notes which fault a place belongs to, and what blame made of it.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn note_place(&self, key: &[u8], fault: FaultId) -> Result<(), StoreError> {
+    pub fn note_place(
+        &self,
+        key: &[u8],
+        fault: FaultId,
+        found: Option<&FoundPlace>,
+    ) -> Result<(), StoreError> {
         let sql = "
-            INSERT INTO places (key, fault) VALUES (?1, ?2)
-            ON CONFLICT (key) DO UPDATE SET fault = excluded.fault";
-        self.0.prepare_cached(sql)?.execute(params![key, fault.0])?;
+            INSERT INTO places (key, fault, found) VALUES (?1, ?2, ?3)
+            ON CONFLICT (key) DO UPDATE SET fault = excluded.fault, found = excluded.found";
+        let found = found.map(serde_json::to_string).transpose()?;
+        self.0.prepare_cached(sql)?.execute(params![key, fault.0, found])?;
         Ok(())
+    }
+
+    /// What blame made of a place.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn found_place(&self, key: &[u8]) -> Result<Option<FoundPlace>, StoreError> {
+        let sql = "SELECT found FROM places WHERE key = ?1";
+        let found: Option<Option<String>> =
+            self.0.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+        Ok(found.flatten().map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     /// The fault of that identity, made (with no occurrence yet) where the project has none.

@@ -15,7 +15,7 @@ mod projects;
 mod rules;
 
 pub use engine::{Store, StoreError, Tx};
-pub use faults::{Fault, FaultId, NewFault, Occurrence};
+pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
 pub use inbox::Parked;
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Project, ProjectId};

@@ -64,7 +64,8 @@ CREATE INDEX faults_by_identity ON faults (identity) WHERE mailed_at IS NOT NULL
 -- Places whose fault is known: reports of them are counted in the very commit that takes them.
 CREATE TABLE places (
     key   BLOB PRIMARY KEY,
-    fault BIGINT NOT NULL REFERENCES faults (id) ON DELETE CASCADE
+    fault BIGINT NOT NULL REFERENCES faults (id) ON DELETE CASCADE,
+    found TEXT
 );
 CREATE INDEX places_by_fault ON places (fault);
 

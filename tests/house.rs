@@ -1,0 +1,335 @@
+//! Stories of the whole house: a real daemon, real git, real HTTP, real mails.
+
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/git.rs"]
+mod git;
+#[allow(dead_code, reason = "the scripted answers are for other tests")]
+#[path = "support/smtp.rs"]
+mod smtp;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use daemon::{Daemon, blamed, eventually, mailed, run, traceback};
+use git::{Repo, tree};
+use serde_json::{Value, json};
+
+const FEED: &str = "import json\n\n\ndef load(text):\n    return json.loads(text)\n";
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[test]
+fn one_line_has_one_mail_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let first = repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED), ("setup.py", "x = 1\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+
+    let report = traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)");
+    let answer = daemon.decided(&report);
+    assert_eq!(text(&answer["author"]["mail"]), "ada@example.org");
+    assert_eq!(text(&answer["origin"]["commit"]), first.to_string());
+    assert_eq!((text(&answer["origin"]["path"]), &answer["origin"]["line"]), ("shop/feed.py", &json!(5)));
+    assert_eq!(answer["decision"], json!({ "mail": true, "reason": "mail: the first occurrence" }));
+    assert_eq!(text(&answer["frames"][0]["type"]), "default");
+    assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
+
+    // Again, and after a restart.
+    let again = daemon.decided(&report);
+    assert_eq!((&again["fault"]["count"], &again["decision"]["mail"]), (&json!(2), &json!(false)));
+    assert!(daemon.stop(), "SIGTERM ends it in peace");
+    let daemon = Daemon::start(repo.path(), data.path());
+    assert_eq!(daemon.decided(&report)["fault"], json!({ "id": 1, "count": 3 }));
+
+    // After the file was renamed and lines were added above.
+    let moved = format!("import os\n\n{FEED}");
+    let second = repo.commit("Ben", &[first], &tree(&[("shop/feeds.py", &moved), ("setup.py", "x = 1\n")]));
+    let report = traceback("/srv/app/shop/feeds.py", 7, "load", "return json.loads(text)");
+    let renamed = eventually("the new tip", || {
+        let answer = daemon.decided(&report);
+        (answer["place"]["revision"] == second.to_string()).then_some(answer)
+    });
+    assert_eq!(renamed["fault"]["id"], 1, "{renamed}");
+    assert_eq!(text(&renamed["origin"]["commit"]), first.to_string());
+
+    // Rewritten: a new line, a new author.
+    let rewritten = moved.replace("json.loads(text)", "json.loads(text or '{}')");
+    repo.commit("Ben", &[second], &tree(&[("shop/feeds.py", &rewritten), ("setup.py", "x = 1\n")]));
+    let report = traceback("/srv/app/shop/feeds.py", 7, "load", "return json.loads(text or '{}')");
+    let new = daemon.decided(&report);
+    assert_eq!((text(&new["author"]["mail"]), &new["fault"]["id"]), ("ben@example.org", &json!(2)), "{new}");
+    assert_eq!(mailed(data.path(), 2), ["ada@example.org", "ben@example.org"]);
+}
+
+#[test]
+fn a_thousand_equal_reports_at_once_on_a_cold_start() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let report = traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..125 {
+                    let answer = daemon.report(report.as_bytes(), "");
+                    assert_eq!(answer.status, 202, "{}", answer.body);
+                    assert_eq!(text(&answer.body["id"]).len(), 32);
+                }
+            });
+        }
+    });
+    assert_eq!(daemon.decided(&report)["fault"]["count"], 1_001);
+    assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_to_kill_9() {
+    const LINES: u32 = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let sink = smtp::Server::start(&[]);
+    let mut repo = Repo::new();
+    let code: String = (1..=LINES).map(|n| format!("fail({n})\n")).collect();
+    repo.commit("Ada", &[], &tree(&[("app/lines.py", &code)]));
+    let configuration = format!(
+        "data_dir = 'data'\n[mail]\nsmtp_host = '127.0.0.1'\nsmtp_port = {}\nfrom = 'blamed@example.org'\n\
+         [[project]]\nname = 'lines'\n[[project.repository]]\npath = '{}'\n",
+        sink.port,
+        repo.path().display()
+    );
+    let reports: Vec<String> =
+        (1..=LINES).map(|n| traceback("/srv/app/lines.py", n, "run", &format!("fail({n})"))).collect();
+    let mut acknowledged: HashMap<u32, u64> = HashMap::new();
+    let mut unanswered: HashMap<u32, u64> = HashMap::new();
+    for life in 0..8_u64 {
+        let daemon = Daemon::configured(folder.path(), &configuration);
+        let (url, key) = (daemon.url.clone(), daemon.key.clone());
+        let (counted, lost) = std::thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let agent: ureq::Agent =
+                    ureq::Agent::config_builder().http_status_as_error(false).build().into();
+                let (mut counted, mut lost) = (Vec::new(), Vec::new());
+                for n in 0..10_000_u32 {
+                    let line = (n * 7 + u32::try_from(life).unwrap()) % LINES;
+                    let sent = agent
+                        .post(format!("{url}/api/v1/reports"))
+                        .header("X-Blamed-Key", &key)
+                        .send(reports[line as usize].as_bytes());
+                    match sent {
+                        Ok(answer) if answer.status() == 202 => counted.push(line),
+                        Ok(answer) => panic!("{}", answer.status()),
+                        Err(_) => {
+                            lost.push(line);
+                            break;
+                        }
+                    }
+                }
+                (counted, lost)
+            });
+            // Each life ends at another moment of the work.
+            std::thread::sleep(std::time::Duration::from_millis(40 + 35 * life));
+            daemon.kill();
+            sender.join().unwrap()
+        });
+        counted.into_iter().for_each(|line| *acknowledged.entry(line).or_default() += 1);
+        lost.into_iter().for_each(|line| *unanswered.entry(line).or_default() += 1);
+    }
+
+    let daemon = Daemon::configured(folder.path(), &configuration);
+    for (line, report) in (0..).zip(&reports) {
+        let count = daemon.decided(report)["fault"]["count"].as_u64().unwrap() - 1;
+        let least = acknowledged.get(&line).copied().unwrap_or_default();
+        let most = least + unanswered.get(&line).copied().unwrap_or_default();
+        assert!((least..=most).contains(&count), "line {line}: {count} counted, {least} to {most} reported");
+    }
+    sink.wait_for(LINES as usize);
+    assert!(daemon.stop());
+    let mut subjects: Vec<String> = sink
+        .taken()
+        .iter()
+        .map(|mail| {
+            let mail = mail_parser::MessageParser::new().parse(&mail.data).unwrap();
+            mail.subject().unwrap().to_owned()
+        })
+        .collect();
+    // Between the server's 250 and the commit a kill may double a mail: the same Message-ID comes again.
+    let mut ids: Vec<Option<String>> = sink
+        .taken()
+        .iter()
+        .map(|mail| {
+            mail_parser::MessageParser::new().parse(&mail.data).unwrap().message_id().map(str::to_owned)
+        })
+        .collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), LINES as usize, "one mail a line");
+    subjects.sort();
+    subjects.dedup();
+    assert_eq!(subjects.len(), LINES as usize, "{subjects:?}");
+}
+
+#[test]
+fn a_repository_that_vanishes_costs_nothing_but_time() {
+    let (data, attic) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let home = attic.path().join("repo");
+    copy(repo.path(), &home);
+    let daemon = Daemon::start(&home, data.path());
+    let away = attic.path().join("away");
+    std::fs::rename(&home, &away).unwrap();
+    let report = traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)");
+    let taken = daemon.report(report.as_bytes(), "?wait=0.2");
+    assert_eq!((taken.status, text(&taken.body["state"])), (202, "waiting"), "{}", taken.body);
+    let health = eventually("the trouble to be told", || {
+        let health = daemon.get("/healthz").unwrap();
+        (!health.body["last_trouble"].is_null()).then_some(health)
+    });
+    assert_eq!((health.status, &health.body["waiting_for_blame"]), (200, &json!(1)));
+    assert!(daemon.stop());
+
+    std::fs::rename(&away, &home).unwrap();
+    let daemon = Daemon::start(&home, data.path());
+    let known = eventually("the report to be decided", || {
+        let health = daemon.get("/healthz").unwrap();
+        (health.body["waiting_for_blame"] == 0 || health.body["last_trouble"].is_null()).then(|| ())
+    });
+    let () = known;
+    assert_eq!(daemon.decided(&report)["fault"]["count"], 2);
+    assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-r").args([from, to]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn the_whitelist_and_the_settings_are_followed_while_it_runs() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let code =
+        "def a():\n    return fail(1)\n\n\ndef b():\n    return fail(2)\n\n\ndef c():\n    return fail(3)\n";
+    repo.commit("Ada", &[], &tree(&[("app.py", code), ("lib/x.py", "y = 1\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let command = |arguments: &[&str]| {
+        let output = run(blamed(arguments).arg("--data-dir").arg(data.path()));
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report = |function: &str, line: u32| {
+        daemon.decided(traceback(
+            "/srv/x/app.py",
+            line,
+            function,
+            &format!("return fail({})", line.div_ceil(4)),
+        ))
+    };
+
+    let id = command(&["known", "add", "--file", "app.py", "--function", "a", "--reason", "told you"]);
+    let known = report("a", 2);
+    assert_eq!(text(&known["frames"][0]["type"]), "known_error");
+    assert!(text(&known["decision"]["reason"]).starts_with("no mail: known error #1"), "{known}");
+    assert!(command(&["known", "list"]).contains("app.py in a\t1 hits"));
+    command(&["known", "remove", id.trim()]);
+    assert_eq!(report("a", 2)["decision"]["mail"], true, "no longer known");
+    assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
+
+    command(&["settings", "set", "threshold", "2"]);
+    assert_eq!(text(&report("b", 6)["decision"]["reason"]), "no mail yet: 1 of 2 occurrences");
+    assert_eq!(report("b", 6)["decision"]["mail"], true);
+
+    command(&["settings", "set", "cutoff", "2020-01-01"]);
+    assert!(command(&["settings", "show"]).contains("cutoff\t2020-01-01T00:00:00Z"));
+    let old = report("c", 10);
+    assert!(text(&old["decision"]["reason"]).contains("before the cutoff date 2020-01-01"), "{old}");
+    mailed(data.path(), 2);
+}
+
+#[test]
+fn what_is_not_a_report_is_told_so() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let key = format!("Bearer {}", daemon.key);
+    let json_type = ("Content-Type", "application/json");
+    let mut gzip_bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(b' '), 64 << 20), &mut gzip_bomb).unwrap();
+    let bomb = gzip_bomb.finish().unwrap();
+    let check = |body: &[u8], headers: &[(&str, &str)], status: u16, said: &str| {
+        let mut all = vec![("Authorization", key.as_str())];
+        all.extend(headers);
+        let answer = daemon.post(body, "", &all).unwrap();
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(text(&answer.body["error"]).contains(said), "{said:?}: {}", answer.body);
+        answer.body
+    };
+    let cut = check(b"{\"traceback\": [", &[json_type], 422, "line 1, column");
+    assert!(cut["offset"].is_u64(), "{cut}");
+    check(b"{}", &[json_type], 422, "");
+    check(b"all is well", &[("Content-Type", "text/plain")], 422, "traceback");
+    check(&vec![b'x'; 3 << 20], &[], 413, "limits.body_bytes");
+    check(&bomb, &[("Content-Encoding", "gzip"), json_type], 413, "larger than 8388608 bytes");
+    check(b"not gzip", &[("Content-Encoding", "gzip")], 422, "gzip");
+    check(b"{}", &[("Content-Encoding", "snappy")], 415, "snappy");
+    assert_eq!(daemon.post(b"{}", "", &[]).unwrap().status, 401);
+    assert_eq!(daemon.post(b"{}", "", &[("X-Blamed-Key", &"0".repeat(32))]).unwrap().status, 401);
+    assert_eq!(daemon.report(b"{}", "?wait=soon").status, 400);
+    assert_eq!(daemon.get("/nowhere").unwrap().status, 404);
+
+    // Hostile, and still a report.
+    let hostile = json!({
+        "traceback": [
+            { "filename": "../../a.py", "line_number": -1, "function_name": "f\u{0}\r\nBcc: x@y.z", "text": null },
+            { "filename": "/srv/a.py", "line_number": 99_999_999_999_u64 },
+            { "filename": "/srv/../../etc/passwd", "line_number": 1, "frame_locals": 7 },
+        ],
+        "exception_message": "\u{0}<script>", "exception_type": ["x"], "hostname": 3, "error_count": -5,
+    });
+    let taken = daemon.report(hostile.to_string().replace("<script>", "\\udcfc").as_bytes(), "?wait=20");
+    assert_eq!(text(&taken.body["state"]), "decided", "{}", taken.body);
+    assert_eq!(daemon.get("/healthz").unwrap().status, 200);
+}
+
+#[test]
+fn a_report_sent_twice_under_one_id_counts_once() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let report = json!({
+        "id": "b1a6ed", "exception_type": "ValueError", "exception_message": "no", "error_count": 3,
+        "traceback": [{ "filename": "/srv/shop/feed.py", "line_number": 5, "function_name": "load" }],
+    });
+    let first = daemon.decided(report.to_string());
+    let second = daemon.decided(report.to_string());
+    assert_eq!((&first["fault"]["count"], &second["fault"]["count"]), (&json!(3), &json!(3)));
+    assert_eq!(second["duplicate_of"], first["id"]);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_data_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let _first = Daemon::start(repo.path(), data.path());
+    let (repository, data) = (repo.path().to_str().unwrap(), data.path().to_str().unwrap());
+    let arguments = ["start", "--listen", "127.0.0.1:0", "--repository", repository, "--data-dir", data];
+    let output = run(&mut blamed(&arguments));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in use by another blamed"));
+}
+
+#[test]
+fn repositories_that_say_nothing_are_no_trouble() {
+    let data = tempfile::tempdir().unwrap();
+    let empty = Repo::new();
+    let daemon = Daemon::start(empty.path(), data.path());
+    let answer = daemon.decided(traceback("/srv/a.py", 1, "f", "x"));
+    assert!(text(&answer["decision"]["reason"]).contains("nobody's line"), "{answer}");
+    assert_eq!(text(&answer["frames"][0]["type"]), "bad_path");
+}
