@@ -2,11 +2,17 @@
 //!
 //! They lie in `clients/` of the folder that `BLAMED_SHARED` names, or of `../shared`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a skip is told, and a broken capture stops the test"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use blamed::ingest::inflate::inflate;
-use blamed::ingest::{airbrake, honeybadger, rollbar, sentry};
+use blamed::ingest::{airbrake, honeybadger, rollbar, sentry, text};
 use blamed::report::{Frame, Report};
 use serde_json::Value;
 
@@ -42,7 +48,7 @@ fn captures(group: &str) -> Option<Vec<Request>> {
 }
 
 fn request(folder: &Path) -> Option<Request> {
-    let body = fs::read(folder.join("body.bin")).ok()?;
+    let body = fs::read(folder.join("body.bin")).or_else(|_| fs::read(folder.join("body.txt"))).ok()?;
     let head: Value = fs::read_to_string(folder.join("request.json"))
         .map_or(Value::Null, |json| serde_json::from_str(&json).expect("request.json is JSON"));
     let header = |name: &str| {
@@ -187,6 +193,31 @@ fn notices_and_items() {
             let thrown = report.headline().unwrap();
             assert!(thrown.kind.is_some() && thrown.message.is_some(), "{name}");
             assert!(thrown.frames.iter().all(|frame| frame.line.is_some()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn printed_tracebacks() {
+    for language in ["c", "elixir", "go", "java", "node", "perl", "php", "python", "ruby", "rust"] {
+        let Some(requests) = captures(&format!("tracebacks/{language}")) else { continue };
+        for request in &requests {
+            let name = request.folder.display().to_string();
+            let found = text::decode(&request.body);
+            // A Go error has no stack, and its log line is like any other.
+            if name.ends_with("go/wrapped") {
+                assert!(found.is_err(), "{name}");
+                continue;
+            }
+            let reports = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let is_named = |report: &Report| {
+                let thrown = report.headline().unwrap();
+                thrown.message.is_some() || thrown.kind.is_some()
+            };
+            assert!(reports.iter().all(is_named), "{name}: {reports:#?}");
+            let has_place =
+                |report: &Report| report.exceptions.iter().any(|e| e.frames.iter().any(|f| f.line.is_some()));
+            assert!(reports.iter().any(has_place) || name.ends_with("no-backtrace"), "{name}: {reports:#?}");
         }
     }
 }

@@ -1,29 +1,23 @@
 //! Python's tracebacks as real interpreters printed them, and as logs distort them.
 
+mod outline;
+
 use blamed::ingest::error::DecodeErrorKind;
 use blamed::ingest::text::decode;
-use blamed::report::{Exception, Report};
+use blamed::report::Report;
 use proptest::prelude::*;
 
-/// One exception in one text: `Type: message` and its frames as `file:line function | source`.
-fn outline(exception: &Exception) -> String {
-    let mut out = exception.summary().replace('\n', "\\n");
-    for frame in &exception.frames {
-        let line = frame.line.map_or("?".to_owned(), |line| line.to_string());
-        let name = frame.file.rsplit('/').next().unwrap_or_default();
-        out += &format!("\n  {name}:{line} {}", frame.function.as_deref().unwrap_or("-"));
-        if let Some(text) = &frame.text {
-            out += &format!(" | {text}");
-        }
-    }
-    if let Some(omitted) = exception.omitted {
-        out += &format!("\n  {} more before {}", omitted.count, omitted.at);
-    }
-    out
-}
-
+/// As the outline, but of files only the last name.
 fn outlines(report: &Report) -> String {
-    report.exceptions.iter().map(|e| outline(e) + "\n").collect()
+    let outline = outline::report(report);
+    let short =
+        |line: &str| match line.split_once(':').map(|(file, _)| file).filter(|_| line.starts_with("  ")) {
+            Some(file) => {
+                format!("  {}\n", line[file.rfind('/').map_or(2, |slash| slash + 1)..].trim_start())
+            }
+            None => format!("{line}\n"),
+        };
+    outline.lines().map(short).collect()
 }
 
 #[track_caller]

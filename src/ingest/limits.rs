@@ -246,6 +246,11 @@ impl Stack {
         self.last.back_mut().or(self.first.last_mut())
     }
 
+    /// The frame that was pushed first.
+    pub(super) fn first_mut(&mut self) -> Option<&mut Frame> {
+        self.first.first_mut()
+    }
+
     /// As the stack of an exception.
     pub(super) fn into_exception(self, kind: Option<String>, message: Option<String>) -> Exception {
         let omitted = self.omitted();

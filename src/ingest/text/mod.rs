@@ -4,8 +4,20 @@
 //! language's parser in turn; the first that sees a traceback begin there takes as many lines as belong to
 //! it. What stands directly before it (`Exception in thread packer-1:`, a log message) is kept with the report.
 
+mod dotnet;
+mod elixir;
+mod go;
+mod java;
+mod javascript;
 mod lines;
+mod perl;
+mod php;
 mod python;
+mod ruby;
+mod rust;
+mod sanitizer;
+
+use std::num::NonZeroU32;
 
 use super::error::{DecodeError, DecodeErrorKind};
 use super::limits::MOST_REPORTS;
@@ -14,9 +26,14 @@ use crate::report::{Exception, Report};
 /// Lines directly before a traceback that are kept with it.
 const LINES_BEFORE: usize = 3;
 
+/// Lines that a message may have.
+const MOST_MESSAGE_LINES: usize = 30;
+
 /// A traceback that was found.
 struct Found {
-    /// Root cause first, what was finally thrown last.
+    /// The index of its first line.
+    start: usize,
+    /// Root cause first, what was finally thrown last. Empty: it is no error after all.
     exceptions: Vec<Exception>,
     /// The index of the first line behind it.
     next: usize,
@@ -24,11 +41,24 @@ struct Found {
     remarks: Vec<String>,
 }
 
-/// A language's parser: if a traceback begins in the line at this index, all of it.
-type Parser = fn(lines: &[&str], at: usize) -> Option<Found>;
+/// A language's parser: if a traceback begins in line `at`, all of it. A parser that knows its language by the
+/// first frame looks for the header above it, but not above line `from`.
+type Parser = fn(lines: &[&str], at: usize, from: usize) -> Option<Found>;
 
 /// The languages, and the name of each in [`Report::protocol`]. The stricter a beginning, the earlier.
-const LANGUAGES: [(&str, Parser); 1] = [("python-text", python::parse)];
+const LANGUAGES: [(&str, Parser); 11] = [
+    ("python-text", python::parse),
+    ("java-text", java::parse),
+    ("javascript-text", javascript::parse),
+    ("dotnet-text", dotnet::parse),
+    ("rust-text", rust::parse),
+    ("go-text", go::parse),
+    ("ruby-text", ruby::parse),
+    ("php-text", php::parse),
+    ("elixir-text", elixir::parse),
+    ("sanitizer-text", sanitizer::parse),
+    ("perl-text", perl::parse),
+];
 
 /// Finds every traceback in a text.
 ///
@@ -40,11 +70,17 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
     let mut reports = Vec::new();
     let (mut at, mut behind_last) = (0, 0);
     while at < lines.len() {
-        let found = LANGUAGES.iter().find_map(|(protocol, parse)| Some((protocol, parse(&lines, at)?)));
+        let found =
+            LANGUAGES.iter().find_map(|(protocol, parse)| Some((protocol, parse(&lines, at, behind_last)?)));
         let Some((protocol, found)) = found else {
             at += 1;
             continue;
         };
+        at = found.next.max(at + 1);
+        if found.exceptions.is_empty() {
+            behind_last = at;
+            continue;
+        }
         if reports.len() == MOST_REPORTS {
             let reason = format!("more than {MOST_REPORTS} tracebacks in one text");
             return Err(DecodeError::whole(DecodeErrorKind::TooMany, reason));
@@ -52,18 +88,18 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
         reports.push(Report {
             exceptions: found.exceptions,
             count: 1,
-            additional_info: said_before(&lines[behind_last..at]),
+            additional_info: said_before(&lines[behind_last..found.start.max(behind_last)]),
             protocol: (*protocol).to_owned(),
             remarks: found.remarks,
             ..Report::default()
         });
-        at = found.next.max(at + 1);
         behind_last = at;
     }
     if reports.is_empty() {
         return Err(DecodeError::whole(
             DecodeErrorKind::Nothing,
-            "no traceback found: looked for Python's \"Traceback (most recent call last):\"",
+            "no traceback found: looked for those of Python, JavaScript, Java, C#, Rust, Go, Ruby, PHP, Elixir, \
+             C sanitizers and Perl",
         ));
     }
     Ok(reports)
@@ -80,6 +116,13 @@ fn said_before(before: &[&str]) -> Option<String> {
     let near = before.iter().rev().take(LINES_BEFORE).take_while(|line| !line.trim().is_empty()).count();
     let said = before[before.len() - near..].join("\n");
     (!said.is_empty()).then_some(said)
+}
+
+/// `shop/cart.js:12:5` as file, line and column.
+fn place_and_column(place: &str) -> Option<(&str, NonZeroU32, NonZeroU32)> {
+    let (place, column) = place.rsplit_once(':')?;
+    let (file, line) = place.rsplit_once(':')?;
+    Some((file, line.parse().ok()?, column.parse().ok()?))
 }
 
 /// Whether a line looks like the beginning of a log record: a date, a time, an address or a level.

@@ -19,7 +19,7 @@ const SEPARATORS: [&str; 2] = [
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 ];
-/// Lines that one message may have.
+/// Lines that one message may have: those of pydantic and SQLAlchemy are long.
 const MOST_MESSAGE_LINES: usize = 100;
 /// Levels of exception groups that are followed. Python itself prints 10.
 const MOST_GROUP_LEVELS: usize = 20;
@@ -27,7 +27,7 @@ const MOST_GROUP_LEVELS: usize = 20;
 const MARGIN_STEP: usize = 2;
 
 /// All of the Python traceback that begins in line `at`.
-pub(super) fn parse(lines: &[&str], at: usize) -> Option<Found> {
+pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
     let line = lines[at];
     if line.starts_with(FATAL) || line.ends_with(NEWEST_FIRST) {
         return parse_fatal(lines, at);
@@ -54,7 +54,7 @@ pub(super) fn parse(lines: &[&str], at: usize) -> Option<Found> {
     }
     let exceptions = reader.out.into_vec();
     let says_something = exceptions.iter().any(|e| !e.frames.is_empty() || e.kind.is_some());
-    says_something.then_some(Found { exceptions, next: reader.at, remarks: reader.remarks })
+    says_something.then_some(Found { start: at, next: reader.at, exceptions, remarks: reader.remarks })
 }
 
 /// Reads on from line `at`.
@@ -302,5 +302,5 @@ fn parse_fatal(lines: &[&str], start: usize) -> Option<Found> {
     }
     let (_, stack) = chosen.filter(|(_, stack)| message.is_some() || !stack.is_empty())?;
     let exception = stack.reversed().into_exception(Some("Fatal Python error".to_owned()), message);
-    Some(Found { exceptions: vec![exception], next: at, remarks: Vec::new() })
+    Some(Found { start, next: at, exceptions: vec![exception], remarks: Vec::new() })
 }

@@ -1,0 +1,51 @@
+//! Elixir and Erlang: `** (Shop.PriceError) not a price`, then the frames, newest first.
+
+use super::{Found, MOST_MESSAGE_LINES};
+use crate::ingest::limits::Stack;
+use crate::report::Frame;
+
+/// The error that begins in line `at`.
+pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
+    let (_, said) = lines[at].split_once("** (")?;
+    let (kind, message) = said.split_once(')')?;
+    if kind.is_empty() || kind.contains(' ') && !kind.starts_with("EXIT from") {
+        return None;
+    }
+    let mut message = message.trim().to_owned();
+    let mut next = at + 1;
+    // The message's further lines are indented like frames, or empty; they end where the frames begin.
+    let ahead = lines[next..].iter().take(MOST_MESSAGE_LINES).position(|line| frame_of(line).is_some());
+    if let Some(ahead) = ahead {
+        for line in &lines[next..next + ahead] {
+            message = format!("{message}\n{}", line.trim_end());
+        }
+        next += ahead;
+    }
+    let mut stack = Stack::default();
+    while let Some(frame) = lines.get(next).and_then(|line| frame_of(line)) {
+        stack.push(frame);
+        next += 1;
+    }
+    let message = Some(message.trim_end().to_owned()).filter(|message| !message.is_empty());
+    let exceptions = vec![stack.reversed().into_exception(Some(kind.to_owned()), message)];
+    Some(Found { start: at, next, exceptions, remarks: Vec::new() })
+}
+
+/// `    (elixir 1.14.0) lib/enum.ex:1658: Enum.map/2`, `    :erlang.map_get("X", %{})`
+fn frame_of(line: &str) -> Option<Frame> {
+    let text = line.strip_prefix("    ").filter(|text| !text.starts_with(' '))?;
+    let text = match text.strip_prefix('(').and_then(|text| text.split_once(") ")) {
+        Some((_application, text)) => text,
+        None => text,
+    };
+    if let Some((place, function)) = text.split_once(": ")
+        && let Some((file, number)) = place.rsplit_once(':')
+        && let Ok(line) = number.parse()
+        && !file.contains(' ')
+    {
+        let function = Some(function.to_owned());
+        return Some(Frame { file: file.to_owned(), line: Some(line), function, ..Frame::default() });
+    }
+    let is_built_in = text.starts_with(':') && text.contains('.') && text.ends_with(')');
+    is_built_in.then(|| Frame { function: Some(text.to_owned()), ..Frame::default() })
+}
