@@ -1,6 +1,8 @@
 //! Blame of built and generated histories: every line of every file must have the origin and author that
 //! `git blame` prints.
 
+#![allow(clippy::unwrap_used, reason = "tests fail loudly")]
+
 #[path = "support/git.rs"]
 mod support;
 
@@ -150,6 +152,7 @@ fn generated_histories_agree_with_git() {
         for _ in 0..25 {
             story.tell();
         }
+        story.write_graph(seed);
         for _ in 0..2 {
             let (id, files) = story.commits.last().unwrap().clone();
             check(&story.repo, id, &files, &format!("seed {seed}"));
@@ -187,6 +190,31 @@ const LINES: [&[u8]; 14] = [
 const PATHS: [&[u8]; 7] = [b"a", b"b.py", b"dir/a", b"dir/sub/c", b"dir", b"sp ace", b"\xe9t\xe9"];
 
 impl Story {
+    /// A commit-graph of either version, whole, in two layers, or of the older half only; or none.
+    fn write_graph(&mut self, seed: u64) {
+        let version = format!("commitGraph.changedPathsVersion={}", 1 + seed % 2);
+        let write = |repo: &Repo, last: Oid, split: Option<&str>| {
+            repo.git.reference("refs/heads/graph", last, true, "test").unwrap();
+            let args = ["-c", &version, "commit-graph", "write", "--reachable", "--changed-paths"];
+            repo.run(&args.into_iter().chain(split).collect::<Vec<_>>());
+        };
+        let half = self.commits[self.commits.len() / 2].0;
+        let last = self.commits.last().unwrap().0;
+        match seed % 4 {
+            0 => {
+                self.repo.git.reference("refs/heads/master", half, true, "test").unwrap();
+                write(&self.repo, half, Some("--split=no-merge"));
+                write(&self.repo, last, Some("--split=no-merge"));
+            }
+            1 => write(&self.repo, last, None),
+            2 => {
+                self.repo.git.reference("refs/heads/master", half, true, "test").unwrap();
+                write(&self.repo, half, None);
+            }
+            _ => {}
+        }
+    }
+
     fn tell(&mut self) {
         let authors = ["Ada", "Bob", "Cy"];
         let parents = self.choose_parents();

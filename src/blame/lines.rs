@@ -3,7 +3,15 @@
 //! The diff itself is git's own (libgit2 carries it), told what `git blame` tells it: no context, indent
 //! heuristic on. Before it diffs without context, git cuts off the common tail of both files in blocks of
 //! 1,024 bytes, which can move a hunk that may stand in several places; so the tail is cut here likewise.
+//!
+//! Most lines need no diff ([`without_diff`]). What both versions begin with, and what both end with, the
+//! diff leaves alone, but for one thing: it moves a hunk up or down over lines that are equal to those at
+//! the hunk's other end, to where it reads best. A hunk cannot pass over a line that has no equal on that
+//! side. So behind such a line everything is certain.
 
+use std::borrow::Cow;
+
+use bstr::ByteSlice;
 use git2::{DiffOptions, Patch};
 
 use super::objects::Stop;
@@ -15,6 +23,13 @@ pub(super) struct Hunk {
     pub(super) old_len: u32,
     pub(super) new: u32,
     pub(super) new_len: u32,
+}
+
+/// Whether white space makes two lines differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Whitespace {
+    Counts,
+    Ignored,
 }
 
 /// Where the newer file's line (0-based) was in the older one; `Err` with its hunk if it was not there.
@@ -29,13 +44,14 @@ pub(super) fn older_line(hunks: &[Hunk], line: u32) -> Result<u32, Hunk> {
 }
 
 /// What changed between two versions, in ascending order.
-pub(super) fn diff(old: &[u8], new: &[u8], ignore_whitespace: bool) -> Result<Vec<Hunk>, Stop> {
-    let tail = common_tail(old, new);
+pub(super) fn diff(old: &[u8], new: &[u8], whitespace: Whitespace) -> Result<Vec<Hunk>, Stop> {
+    let tail = cut_tail(old, new);
     let (old, new) = (&old[..old.len() - tail], &new[..new.len() - tail]);
+    let (old, new) = without_odd_spaces(old, new);
     let mut options = DiffOptions::new();
     options.context_lines(0).interhunk_lines(0).indent_heuristic(true).force_text(true);
-    options.ignore_whitespace(ignore_whitespace).max_size(-1);
-    let patch = Patch::from_buffers(old, None, new, None, Some(&mut options))?;
+    options.ignore_whitespace(whitespace == Whitespace::Ignored).max_size(-1);
+    let patch = Patch::from_buffers(&old, None, &new, None, Some(&mut options))?;
     (0..patch.num_hunks())
         .map(|index| {
             let (hunk, _) = patch.hunk(index)?;
@@ -52,12 +68,122 @@ pub(super) fn diff(old: &[u8], new: &[u8], ignore_whitespace: bool) -> Result<Ve
 }
 
 /// How many bytes git cuts off the end of both before it diffs them.
-fn common_tail(old: &[u8], new: &[u8]) -> usize {
+fn cut_tail(old: &[u8], new: &[u8]) -> usize {
     const BLOCK: usize = 1024;
     let blocks = old.rchunks_exact(BLOCK).zip(new.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
     let tail = &old[old.len() - blocks * BLOCK..];
     // What is left ends at the end of a line.
-    tail.len() - tail.iter().position(|&byte| byte == b'\n').map_or(tail.len(), |end| end + 1)
+    tail.len() - tail.find_byte(b'\n').map_or(tail.len(), |end| end + 1)
+}
+
+/// Form feeds and vertical tabs are white space to libgit2 but not to git: here they are changed to bytes
+/// that are neither, and that neither file has.
+fn without_odd_spaces<'f>(old: &'f [u8], new: &'f [u8]) -> (Cow<'f, [u8]>, Cow<'f, [u8]>) {
+    let has = |byte| old.contains(&byte) || new.contains(&byte);
+    let odd: Vec<u8> = [0x0b, 0x0c].into_iter().filter(|&byte| has(byte)).collect();
+    if odd.is_empty() {
+        return (old.into(), new.into());
+    }
+    let free = (0x01..=0x08).chain(0x0e..=0x1f).filter(|&byte| !has(byte));
+    let instead: Vec<(u8, u8)> = odd.into_iter().zip(free).collect();
+    let change = |file: &[u8]| {
+        let changed =
+            file.iter().map(|byte| instead.iter().find(|(odd, _)| odd == byte).map_or(*byte, |(_, by)| *by));
+        Cow::Owned(changed.collect())
+    };
+    (change(old), change(new))
+}
+
+/// What can be said of a line without a diff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certain {
+    /// It was there, at this line (0-based).
+    Was(u32),
+    /// It was not there.
+    New,
+}
+
+/// How many lines are tried as the one that no hunk can pass.
+const ANCHORS_TRIED: usize = 6;
+
+/// Where the newer file's `line` (0-based) was, if that is certain without a diff.
+pub(super) fn without_diff(old: &[u8], new: &[u8], line: u32, whitespace: Whitespace) -> Option<Certain> {
+    let start = start_of(new, line)?;
+    let text = new[start..].lines_with_terminator().next()?;
+    let end = start + text.len();
+    let occurs =
+        |text: &[u8], file: &[u8]| file.lines_with_terminator().any(|other| equal(text, other, whitespace));
+
+    let head = common_head(old, new);
+    if end <= head {
+        let mut from = start;
+        for anchor in new[start..head].lines_with_terminator().take(ANCHORS_TRIED) {
+            from += anchor.len();
+            if !occurs(anchor, &new[from..]) && !occurs(anchor, &old[from..]) {
+                return Some(Certain::Was(line));
+            }
+        }
+        return None;
+    }
+    let tail = common_tail(&old[head..], &new[head..]);
+    if start >= new.len() - tail {
+        let mut to = end;
+        let first = new.len() - tail;
+        for anchor in new[first..end].lines_with_terminator().rev().take(ANCHORS_TRIED) {
+            to -= anchor.len();
+            if !occurs(anchor, &new[..to]) && !occurs(anchor, &old[..old.len() - (new.len() - to)]) {
+                let lines = |file: &[u8]| count(&file[head..file.len() - tail]);
+                return Some(Certain::Was(line - lines(new) + lines(old)));
+            }
+        }
+        return None;
+    }
+    (!occurs(text, old)).then_some(Certain::New)
+}
+
+/// Bytes of whole lines that both begin with.
+fn common_head(old: &[u8], new: &[u8]) -> usize {
+    const BLOCK: usize = 64;
+    let blocks = old.chunks_exact(BLOCK).zip(new.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
+    let rest = old[blocks * BLOCK..].iter().zip(&new[blocks * BLOCK..]).take_while(|(a, b)| a == b).count();
+    old[..blocks * BLOCK + rest].rfind_byte(b'\n').map_or(0, |end| end + 1)
+}
+
+/// Bytes of whole lines that both end with.
+fn common_tail(old: &[u8], new: &[u8]) -> usize {
+    const BLOCK: usize = 64;
+    let blocks = old.rchunks_exact(BLOCK).zip(new.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
+    let (old, new) = (&old[..old.len() - blocks * BLOCK], new);
+    let rest = old
+        .iter()
+        .rev()
+        .zip(new[..new.len() - blocks * BLOCK].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let tail = &new[new.len() - blocks * BLOCK - rest..];
+    // The first of them may have begun differently.
+    tail.find_byte(b'\n').map_or(0, |end| tail.len() - end - 1)
+}
+
+/// Whether the diff takes two lines (with their line endings) for equal.
+fn equal(a: &[u8], b: &[u8], whitespace: Whitespace) -> bool {
+    /// What git takes for white space.
+    fn ink(byte: &&u8) -> bool {
+        !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+    }
+    match whitespace {
+        Whitespace::Counts => a == b,
+        Whitespace::Ignored => a.iter().filter(ink).eq(b.iter().filter(ink)),
+    }
+}
+
+/// The byte at which `line` (0-based) starts; `None` behind the end of the file.
+fn start_of(file: &[u8], line: u32) -> Option<usize> {
+    let start = match line.checked_sub(1) {
+        None => 0,
+        Some(before) => file.find_iter("\n").nth(before as usize)? + 1,
+    };
+    (start < file.len()).then_some(start)
 }
 
 /// How many lines a file has, as git counts: a last line without a line ending is one.
@@ -69,6 +195,76 @@ pub(super) fn count(file: &[u8]) -> u32 {
 
 /// A file's lines without their line endings.
 pub(super) fn split(file: &[u8]) -> impl Iterator<Item = &[u8]> {
-    use bstr::ByteSlice;
     file.lines()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wherever something is certain without a diff, the diff says the same.
+    #[test]
+    fn what_is_certain_is_what_the_diff_says() {
+        let mut seed = 1_u64;
+        let mut chance = move |end: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % end
+        };
+        let words = ["", "a", "b", " a", "}", "\tx", "x", "\x0c", "\x0c", "y y", "yy"];
+        let (mut certain, mut uncertain) = (0, 0);
+        for round in 0..1500 {
+            let line = |chance: &mut dyn FnMut(u64) -> u64| {
+                // Some rounds have few different lines, some have many.
+                let word = words[chance(words.len() as u64) as usize];
+                if round % 3 == 0 || chance(2) == 0 {
+                    format!("{word}\n")
+                } else {
+                    format!("{word}{}\n", chance(40))
+                }
+            };
+            let size = if round % 50 == 0 { 600 } else { chance(30) };
+            let old: Vec<String> = (0..size).map(|_| line(&mut chance)).collect();
+            let mut new = old.clone();
+            for _ in 0..=chance(2) {
+                let at = chance(new.len() as u64 + 1) as usize;
+                let end = (at + chance(5) as usize).min(new.len());
+                match chance(4) {
+                    0 => drop(new.drain(at..end)),
+                    1 => {
+                        let copied = new[at..end].to_vec();
+                        new.splice(at..at, copied);
+                    }
+                    _ => {
+                        let added: Vec<_> = (0..chance(4)).map(|_| line(&mut chance)).collect();
+                        new.splice(at..end, added);
+                    }
+                }
+            }
+            let (old, mut new) = (old.concat(), new.concat());
+            if chance(5) == 0 {
+                new.pop();
+            }
+            for whitespace in [Whitespace::Counts, Whitespace::Ignored] {
+                let hunks = diff(old.as_bytes(), new.as_bytes(), whitespace).unwrap();
+                for line in 0..count(new.as_bytes()) {
+                    let truth = older_line(&hunks, line).map_or(Certain::New, Certain::Was);
+                    match without_diff(old.as_bytes(), new.as_bytes(), line, whitespace) {
+                        Some(said) => {
+                            assert_eq!(said, truth, "line {line}, {whitespace:?}\n{old:?}\n{new:?}");
+                            certain += 1;
+                        }
+                        None => uncertain += 1,
+                    }
+                }
+            }
+        }
+        assert!(certain > uncertain, "{certain} certain, {uncertain} not");
+    }
+
+    #[test]
+    fn lines_are_counted_like_git() {
+        for (file, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2), ("\r", 1)] {
+            assert_eq!(count(file.as_bytes()), lines, "{file:?}");
+        }
+    }
 }

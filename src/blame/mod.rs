@@ -12,6 +12,7 @@
 
 mod author;
 mod cache;
+mod commit_graph;
 mod lines;
 mod locate;
 mod mailmap;
@@ -38,6 +39,7 @@ pub use revision::{Resolved, RevisionHints};
 pub use types::*;
 
 use cache::Cache;
+use lines::Whitespace;
 use objects::{Kind, Node, ObjectCache, Objects, Stop};
 use repository::{Handle, Opened};
 use tracer::{Memory, Tracer, Version};
@@ -299,7 +301,8 @@ impl Blamer {
             Err(error) => return Ok(Err(error)),
         };
         let world = objects.handle.overrides.fingerprint();
-        let tracer = Tracer { objects, memory: &self.0.memory, world };
+        let whitespace = Whitespace::Counts;
+        let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace };
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
         let tip = revision::tip(objects.handle, branch)?.map(|(id, _)| id);

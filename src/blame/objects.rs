@@ -10,6 +10,7 @@ use bstr::{BStr, BString, ByteSlice};
 use git2::{ObjectType, Odb, Oid};
 
 use super::cache::Cache;
+use super::commit_graph::PathKeys;
 use super::repository::Handle;
 
 /// Why reading stopped. The owner of the question adds which repository it was.
@@ -100,6 +101,11 @@ impl<'h> Objects<'h> {
 
     /// The commit, with replacements, grafts and the shallow boundary applied.
     pub(super) fn commit(&self, id: Oid) -> Result<Commit, Stop> {
+        if let Some(graph) = &self.handle.graph
+            && let Some(commit) = graph.position(id).and_then(|position| graph.commit(position))
+        {
+            return Ok(commit);
+        }
         let overrides = &self.handle.overrides;
         let object = self.odb.read(overrides.replacement(id))?;
         let broken = || Stop::Unreadable(format!("commit {id} is malformed"));
@@ -117,6 +123,13 @@ impl<'h> Objects<'h> {
             lines.map_while(|line| header(line, b"parent ")).collect()
         };
         Ok(Commit { tree, parents, boundary })
+    }
+
+    /// The oldest commit, along first parents from `id` on, that surely has the path as `id` has it: `id`
+    /// itself where no commit-graph knows more.
+    pub(super) fn pass_over_unchanged(&self, id: Oid, path: &PathKeys) -> Oid {
+        let graph = self.handle.graph.as_ref();
+        graph.and_then(|graph| graph.pass_over_unchanged(id, path)).unwrap_or(id)
     }
 
     /// True if `id` is a commit that is there.

@@ -8,12 +8,13 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
 use git2::Oid;
 
+use super::commit_graph::CommitGraph;
 use super::objects::Stop;
 
 /// A repository to ask, as configured.
@@ -34,12 +35,15 @@ const HANDLE_AGE: Duration = Duration::from_secs(60);
 pub(super) struct Opened {
     pub(super) settings: Repository,
     idle: Mutex<Vec<Handle>>,
+    graph: Mutex<Option<Arc<CommitGraph>>>,
 }
 
 /// One thread's view of a repository.
 pub(super) struct Handle {
     pub(super) git: git2::Repository,
     pub(super) overrides: Overrides,
+    /// Only where objects are just what is stored: the graph knows of nothing else.
+    pub(super) graph: Option<Arc<CommitGraph>>,
     opened: Instant,
 }
 
@@ -56,7 +60,7 @@ pub(super) struct Overrides {
 
 impl Opened {
     pub(super) fn new(settings: Repository) -> Self {
-        Self { settings, idle: Mutex::default() }
+        Self { settings, idle: Mutex::default(), graph: Mutex::default() }
     }
 
     /// Runs `ask` on a handle that nobody else uses meanwhile.
@@ -69,13 +73,28 @@ impl Opened {
         };
         let handle = match idle {
             Some(handle) => handle,
-            None => Handle::open(&self.settings.path)?,
+            None => {
+                let mut handle = Handle::open(&self.settings.path)?;
+                handle.graph = self.graph(&handle);
+                handle
+            }
         };
         let answer = ask(&handle);
         if answer.is_ok() {
             self.lock().push(handle);
         }
         answer
+    }
+
+    /// The commit-graph that fits `handle`; read once for all of them.
+    fn graph(&self, handle: &Handle) -> Option<Arc<CommitGraph>> {
+        let wanted = handle.git.config().and_then(|config| config.get_bool("core.commitGraph"));
+        if !handle.overrides.is_empty() || wanted == Ok(false) {
+            return None;
+        }
+        let mut graph = self.graph.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *graph = CommitGraph::open(&handle.git.commondir().join("objects"), graph.as_ref());
+        graph.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
@@ -105,7 +124,7 @@ impl Handle {
             Stop::Unreadable(format!("{}: {reason}", path.display()))
         })?;
         let overrides = Overrides::read(&git)?;
-        Ok(Self { git, overrides, opened: Instant::now() })
+        Ok(Self { git, overrides, graph: None, opened: Instant::now() })
     }
 }
 

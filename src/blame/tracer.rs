@@ -18,7 +18,8 @@ use bstr::{BStr, BString, ByteSlice};
 use git2::Oid;
 
 use super::cache::Cache;
-use super::lines::{self, Hunk};
+use super::commit_graph::PathKeys;
+use super::lines::{self, Certain, Hunk, Whitespace};
 use super::objects::{Kind, Node, Objects, Stop};
 use super::renames;
 
@@ -55,7 +56,7 @@ pub(super) struct Memory {
     /// By repository, commit and path: the answer is the same for every commit with that version.
     steps: Cache<(u64, Oid, Arc<BString>), Arc<Step>>,
     /// By old and new content.
-    diffs: Cache<(Oid, Oid), Arc<[Hunk]>>,
+    diffs: Cache<(Oid, Oid, Whitespace), Arc<[Hunk]>>,
 }
 
 impl Memory {
@@ -71,6 +72,7 @@ pub(super) struct Tracer<'h> {
     pub(super) memory: &'h Memory,
     /// Tells this repository, with its overrides, from all others.
     pub(super) world: u64,
+    pub(super) whitespace: Whitespace,
 }
 
 impl Tracer<'_> {
@@ -80,7 +82,7 @@ impl Tracer<'_> {
         'walk: loop {
             let step = self.step(&version)?;
             for parent in &step.parents {
-                if let Ok(older) = lines::older_line(&self.diff(parent.blob, step.changed.blob)?, line) {
+                if let Some(older) = self.older_line(parent.blob, step.changed.blob, line)? {
                     (version, line) = (parent.clone(), older);
                     continue 'walk;
                 }
@@ -102,6 +104,8 @@ impl Tracer<'_> {
     }
 
     fn find_step(&self, mut version: Version) -> Result<Step, Stop> {
+        let keys = PathKeys::of(version.path.as_bstr());
+        version.commit = self.objects.pass_over_unchanged(version.commit, &keys);
         let mut commit = self.objects.commit(version.commit)?;
         'commits: loop {
             self.objects.check_deadline()?;
@@ -113,8 +117,9 @@ impl Tracer<'_> {
                 let found = self.objects.find(parent.tree, version.path.as_bstr())?;
                 let Some(Node { kind: Kind::File, id: blob }) = found else { continue };
                 if blob == version.blob {
-                    version.commit = id;
-                    commit = parent;
+                    version.commit = self.objects.pass_over_unchanged(id, &keys);
+                    commit =
+                        if version.commit == id { parent } else { self.objects.commit(version.commit)? };
                     continue 'commits;
                 }
                 // A parent with the content of one before it has nothing to add.
@@ -129,9 +134,7 @@ impl Tracer<'_> {
                 let Some((path, blob)) = self.renamed(&version, commit.tree, trees[slot])? else { continue };
                 let renamed = Version { commit: id, path: Arc::new(path), blob };
                 if blob == version.blob {
-                    commit = self.objects.commit(id)?;
-                    version = renamed;
-                    continue 'commits;
+                    return self.find_step(renamed);
                 }
                 if parents[..slot].iter().flatten().all(|before| before.blob != blob) {
                     parents[slot] = Some(renamed);
@@ -153,14 +156,21 @@ impl Tracer<'_> {
         }
     }
 
-    fn diff(&self, old: Oid, new: Oid) -> Result<Arc<[Hunk]>, Stop> {
-        if let Some(hunks) = self.memory.diffs.get(&(old, new)) {
-            return Ok(hunks);
+    /// Where `line` of the content `new` was in `old`; `None` if it was not.
+    fn older_line(&self, old: Oid, new: Oid, line: u32) -> Result<Option<u32>, Stop> {
+        let key = (old, new, self.whitespace);
+        if let Some(hunks) = self.memory.diffs.get(&key) {
+            return Ok(lines::older_line(&hunks, line).ok());
         }
-        let hunks: Arc<[Hunk]> =
-            lines::diff(&self.objects.blob(old)?, &self.objects.blob(new)?, false)?.into();
-        self.memory.diffs.insert((old, new), Arc::clone(&hunks), size_of_val(&*hunks));
-        Ok(hunks)
+        let (old, new) = (self.objects.blob(old)?, self.objects.blob(new)?);
+        match lines::without_diff(&old, &new, line, self.whitespace) {
+            Some(Certain::Was(older)) => return Ok(Some(older)),
+            Some(Certain::New) => return Ok(None),
+            None => {}
+        }
+        let hunks: Arc<[Hunk]> = lines::diff(&old, &new, self.whitespace)?.into();
+        self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
+        Ok(lines::older_line(&hunks, line).ok())
     }
 }
 
