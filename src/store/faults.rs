@@ -138,11 +138,14 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn ensure_fault(&self, project: ProjectId, new: NewFault<'_>) -> Result<FaultId, StoreError> {
+        // Looked for first: an upsert would use up a number each time.
+        if let Some(id) = self.fault_of_identity(project, new.identity)? {
+            return Ok(id);
+        }
         let sql = "
             INSERT INTO faults (project, identity, place, function, code, blame, blame_failure, author_mail,
                 author_time, exception_type, exception_message, count, first_seen, last_seen, decision)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?12, '')
-            ON CONFLICT (project, identity) DO UPDATE SET identity = excluded.identity RETURNING id";
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?12, '') RETURNING id";
         let place = new.place.map(serde_json::to_string).transpose()?;
         let blame = new.blame.map(serde_json::to_string).transpose()?;
         let id = self.0.prepare_cached(sql)?.query_row(
