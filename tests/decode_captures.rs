@@ -9,6 +9,7 @@
 )]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use blamed::ingest::inflate::inflate;
@@ -33,7 +34,7 @@ fn captures(group: &str) -> Option<Vec<Request>> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let root = shared.join("clients").join(group);
     if !root.is_dir() {
-        println!("skipped: no captured requests in {}", root.display());
+        let _ = writeln!(std::io::stderr(), "skipped: captured requests; BLAMED_SHARED names their folder");
         return None;
     }
     let folders = |of: &Path| -> Vec<PathBuf> {

@@ -1,9 +1,10 @@
 //! Messages that people are owed, one row to one person, with the state of each delivery.
 
 use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{StoreError, Tx};
-use crate::notify::notice::Notice;
 
 /// One message to one person, to be delivered.
 #[derive(Debug, Clone)]
@@ -24,11 +25,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// What to say.
+    /// What to say, as it was given to [`Tx::owe`].
     ///
     /// # Errors
     /// [`StoreError::Document`] where another version of this program wrote it differently.
-    pub fn notice(&self) -> Result<Notice, StoreError> {
+    pub fn notice<N: DeserializeOwned>(&self) -> Result<N, StoreError> {
         Ok(serde_json::from_str(&self.notice)?)
     }
 }
@@ -114,7 +115,7 @@ impl Tx<'_> {
         mark: &str,
         recipient: &str,
         message_id: &str,
-        notice: &Notice,
+        notice: &impl Serialize,
         now: i64,
     ) -> Result<bool, StoreError> {
         let sql = "
@@ -286,8 +287,8 @@ mod tests {
     use super::*;
     use crate::store::Store;
 
-    fn trouble(text: &str) -> Notice {
-        Notice::Trouble { subject: "x".to_owned(), text: text.to_owned() }
+    fn trouble(text: &str) -> serde_json::Value {
+        serde_json::json!({ "kind": "trouble", "subject": "x", "text": text })
     }
 
     #[test]
