@@ -8,6 +8,7 @@ pub mod airbrake;
 mod bytes;
 pub mod error;
 pub mod flawless;
+pub mod frames;
 pub mod honeybadger;
 pub mod inflate;
 pub mod json;
@@ -16,6 +17,7 @@ pub mod limits;
 pub mod oops;
 pub mod otlp;
 pub mod rollbar;
+pub mod scrub;
 pub mod sentry;
 pub mod text;
 
