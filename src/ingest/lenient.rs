@@ -200,8 +200,8 @@ macro_rules! wire {
                     type Value = $name;
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
                         let mut fields = $name::default();
-                        while let Some(key) = map.next_key::<Key>()? {
-                            match key {
+                        while let Some(found) = map.next_key::<Key>()? {
+                            match found {
                                 $(Key::$field => fields.$field = map.next_value()?,)*
                                 Key::__Unknown => { map.next_value::<serde::de::IgnoredAny>()?; }
                             }

@@ -5,13 +5,19 @@
 //! why, in JSON, and what to do about it.
 
 pub mod airbrake;
+mod bytes;
 pub mod error;
+pub mod flawless;
+pub mod frames;
 pub mod honeybadger;
 pub mod inflate;
 pub mod json;
 mod lenient;
 pub mod limits;
+pub mod oops;
+pub mod otlp;
 pub mod rollbar;
+pub mod scrub;
 pub mod sentry;
 pub mod text;
 
