@@ -134,6 +134,9 @@ impl<'h> Objects<'h> {
 
     /// True if `id` is a commit that is there.
     pub(super) fn has_commit(&self, id: Oid) -> Result<bool, Stop> {
+        if self.handle.graph.as_ref().is_some_and(|graph| graph.position(id).is_some()) {
+            return Ok(true);
+        }
         let id = self.handle.overrides.replacement(id);
         match self.odb.read_header(id) {
             Ok((_, kind)) => Ok(kind == ObjectType::Commit),
