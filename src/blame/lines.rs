@@ -102,34 +102,21 @@ pub(super) struct Lines(Vec<u64>);
 impl Lines {
     pub(super) fn of(file: &[u8], whitespace: Whitespace) -> Self {
         let start = secret();
-        match whitespace {
-            Whitespace::Counts => Self::hashed(file, start, |_| true),
-            // What git takes for white space; the end of the line is seen before.
-            Whitespace::Ignored => Self::hashed(file, start, |byte| !matches!(byte, b' ' | b'\t' | b'\r')),
-        }
-    }
-
-    fn hashed(file: &[u8], start: u64, counts: impl Fn(u8) -> bool) -> Self {
         let mut lines = Vec::with_capacity(file.len() / 24);
+        let mut ink = Vec::new();
         for line in file.lines_with_terminator() {
-            let (text, ended) = match line.strip_suffix(b"\n") {
-                Some(text) => (text, true),
-                None => (line, false),
-            };
-            let (mut hash, mut word, mut bytes) = (start, 0_u64, 0_u32);
-            for &byte in text {
-                if counts(byte) {
-                    word = word << 8 | u64::from(byte);
-                    bytes += 1;
-                    if bytes % 8 == 0 {
-                        hash = mix(hash ^ word);
-                        word = 0;
-                    }
+            let text = match whitespace {
+                Whitespace::Counts => line,
+                Whitespace::Ignored => {
+                    ink.clear();
+                    ink.extend(line.iter().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')));
+                    &ink
                 }
-            }
-            // Where white space counts, a line that just ends and one with a line ending differ.
-            let unended = u64::from(!ended && counts(b' '));
-            lines.push(mix(mix(hash ^ word) ^ u64::from(bytes) ^ unended << 63));
+            };
+            let (words, rest) = text.as_chunks::<8>();
+            let hash = words.iter().fold(start, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
+            let rest = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            lines.push(mix(mix(hash ^ rest) ^ text.len() as u64));
         }
         Self(lines)
     }

@@ -169,8 +169,8 @@ impl Tracer<'_> {
             Some(Certain::New) => return Ok(None),
             None => {}
         }
-        let (old, new) = (self.objects.blob(old)?, self.objects.blob(new)?);
-        let hunks: Arc<[Hunk]> = lines::diff(&old, &new, self.whitespace)?.into();
+        let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+        let hunks: Arc<[Hunk]> = lines::diff(old.data(), new.data(), self.whitespace)?.into();
         self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
         Ok(lines::older_line(&hunks, line).ok())
     }
@@ -180,7 +180,7 @@ impl Tracer<'_> {
         if let Some(lines) = self.memory.lines.get(&key) {
             return Ok(lines);
         }
-        let lines = Arc::new(Lines::of(&self.objects.blob(blob)?, self.whitespace));
+        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), self.whitespace));
         self.memory.lines.insert(key, Arc::clone(&lines), lines.bytes());
         Ok(lines)
     }
