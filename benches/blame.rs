@@ -38,8 +38,9 @@ fn measure(name: &str, repo: &Repo, lines: usize) {
         options.min_line(*line as usize).max_line(*line as usize);
         repo.git.blame_file(&path.to_path_lossy(), Some(&mut options)).unwrap();
     });
+    let settings = Settings::default();
     let cold = each(&questions[..lines], |question| {
-        blamer(repo.path(), Settings::default()).blame(question).unwrap();
+        blamer(repo.path(), settings.clone()).blame(question).unwrap();
     });
     let one = repo.blamer();
     let sharing = each(&questions[..lines], |question| drop(one.blame(question).unwrap()));

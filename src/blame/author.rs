@@ -1,5 +1,7 @@
 //! Who a commit says wrote it, and who that is by `.mailmap`.
 
+use std::sync::Arc;
+
 use bstr::ByteSlice;
 use git2::Oid;
 use jiff::Timestamp;
@@ -28,7 +30,11 @@ pub(super) fn read(objects: &Objects<'_>, commit: Oid, revision: Oid) -> Result<
 
 /// The lines that hold, weakest first: those of the revision asked, of the tip, of the work tree, and of
 /// the configured blob and file.
-fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Mailmap, Stop> {
+fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Arc<Mailmap>, Stop> {
+    let mut known = objects.handle.mailmaps.borrow_mut();
+    if let Some(mailmap) = known.get(&revision) {
+        return Ok(Arc::clone(mailmap));
+    }
     let git = &objects.handle.git;
     let mut mailmap = Mailmap::default();
     let mut blobs = Vec::new();
@@ -61,6 +67,8 @@ fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Mailmap, Stop> {
             mailmap.add(&lines);
         }
     }
+    let mailmap = Arc::new(mailmap);
+    known.insert(revision, Arc::clone(&mailmap));
     Ok(mailmap)
 }
 

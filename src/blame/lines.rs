@@ -94,6 +94,52 @@ fn without_odd_spaces<'f>(old: &'f [u8], new: &'f [u8]) -> (Cow<'f, [u8]>, Cow<'
     (change(old), change(new))
 }
 
+/// A file as one number a line: equal lines, as the diff sees them, have equal numbers. That others have
+/// not is as good as certain: the numbers have 64 bits and a secret start.
+#[derive(Debug)]
+pub(super) struct Lines(Vec<u64>);
+
+impl Lines {
+    pub(super) fn of(file: &[u8], whitespace: Whitespace) -> Self {
+        let start = secret();
+        let mut lines = Vec::with_capacity(file.len() / 24);
+        let mut ink = Vec::new();
+        for line in file.lines_with_terminator() {
+            let text = match whitespace {
+                Whitespace::Counts => line,
+                Whitespace::Ignored => {
+                    ink.clear();
+                    ink.extend(line.iter().filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')));
+                    &ink
+                }
+            };
+            let (words, rest) = text.as_chunks::<8>();
+            let hash = words.iter().fold(start, |hash, word| mix(hash ^ u64::from_le_bytes(*word)));
+            let rest = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            lines.push(mix(mix(hash ^ rest) ^ text.len() as u64));
+        }
+        Self(lines)
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.len() * size_of::<u64>()
+    }
+}
+
+/// Scatters the bits of `word`: what folding the two halves of a product does well.
+fn mix(word: u64) -> u64 {
+    let product = u128::from(word ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93_u128;
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// A number that differs from process to process, so that nobody can write lines whose hashes collide.
+fn secret() -> u64 {
+    static SECRET: std::sync::LazyLock<u64> =
+        std::sync::LazyLock::new(|| std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0));
+    *SECRET
+}
+
 /// What can be said of a line without a diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Certain {
@@ -104,86 +150,31 @@ pub(super) enum Certain {
 }
 
 /// How many lines are tried as the one that no hunk can pass.
-const ANCHORS_TRIED: usize = 6;
+const ANCHORS_TRIED: usize = 64;
 
 /// Where the newer file's `line` (0-based) was, if that is certain without a diff.
-pub(super) fn without_diff(old: &[u8], new: &[u8], line: u32, whitespace: Whitespace) -> Option<Certain> {
-    let start = start_of(new, line)?;
-    let text = new[start..].lines_with_terminator().next()?;
-    let end = start + text.len();
-    let occurs =
-        |text: &[u8], file: &[u8]| file.lines_with_terminator().any(|other| equal(text, other, whitespace));
-
-    let head = common_head(old, new);
-    if end <= head {
-        let mut from = start;
-        for anchor in new[start..head].lines_with_terminator().take(ANCHORS_TRIED) {
-            from += anchor.len();
-            if !occurs(anchor, &new[from..]) && !occurs(anchor, &old[from..]) {
-                return Some(Certain::Was(line));
-            }
-        }
-        return None;
+pub(super) fn without_diff(old: &Lines, new: &Lines, line: u32) -> Option<Certain> {
+    let (old, new, line) = (&old.0[..], &new.0[..], line as usize);
+    let wanted = new.get(line)?;
+    let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+    // What is uncertain begins behind the nearest line of the head that no hunk can pass upwards, ...
+    let blocks_upwards = |&at: &usize| !new[at + 1..].contains(&new[at]) && !old[at + 1..].contains(&new[at]);
+    let from = (0..head).rev().take(ANCHORS_TRIED).find(blocks_upwards).map_or(0, |at| at + 1);
+    if line < from {
+        return Some(Certain::Was(u32::try_from(line).ok()?));
     }
-    let tail = common_tail(&old[head..], &new[head..]);
-    if start >= new.len() - tail {
-        let mut to = end;
-        let first = new.len() - tail;
-        for anchor in new[first..end].lines_with_terminator().rev().take(ANCHORS_TRIED) {
-            to -= anchor.len();
-            if !occurs(anchor, &new[..to]) && !occurs(anchor, &old[..old.len() - (new.len() - to)]) {
-                let lines = |file: &[u8]| count(&file[head..file.len() - tail]);
-                return Some(Certain::Was(line - lines(new) + lines(old)));
-            }
-        }
-        return None;
-    }
-    (!occurs(text, old)).then_some(Certain::New)
-}
-
-/// Bytes of whole lines that both begin with.
-fn common_head(old: &[u8], new: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let blocks = old.chunks_exact(BLOCK).zip(new.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
-    let rest = old[blocks * BLOCK..].iter().zip(&new[blocks * BLOCK..]).take_while(|(a, b)| a == b).count();
-    old[..blocks * BLOCK + rest].rfind_byte(b'\n').map_or(0, |end| end + 1)
-}
-
-/// Bytes of whole lines that both end with.
-fn common_tail(old: &[u8], new: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let blocks = old.rchunks_exact(BLOCK).zip(new.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
-    let (old, new) = (&old[..old.len() - blocks * BLOCK], new);
-    let rest = old
-        .iter()
-        .rev()
-        .zip(new[..new.len() - blocks * BLOCK].iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
-    let tail = &new[new.len() - blocks * BLOCK - rest..];
-    // The first of them may have begun differently.
-    tail.find_byte(b'\n').map_or(0, |end| tail.len() - end - 1)
-}
-
-/// Whether the diff takes two lines (with their line endings) for equal.
-fn equal(a: &[u8], b: &[u8], whitespace: Whitespace) -> bool {
-    /// What git takes for white space.
-    fn ink(byte: &&u8) -> bool {
-        !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-    }
-    match whitespace {
-        Whitespace::Counts => a == b,
-        Whitespace::Ignored => a.iter().filter(ink).eq(b.iter().filter(ink)),
-    }
-}
-
-/// The byte at which `line` (0-based) starts; `None` behind the end of the file.
-fn start_of(file: &[u8], line: u32) -> Option<usize> {
-    let start = match line.checked_sub(1) {
-        None => 0,
-        Some(before) => file.find_iter("\n").nth(before as usize)? + 1,
+    // ... and ends before the nearest line of the tail that none can pass downwards. Counted from the end,
+    // that is the same place in both files.
+    let blocks_downwards = |&at: &usize| {
+        let (above, old_above) = (&new[..new.len() - at], &old[..old.len() - at]);
+        !above.contains(&new[above.len()]) && !old_above.contains(&new[above.len()])
     };
-    (start < file.len()).then_some(start)
+    let to = (1..=tail).rev().take(ANCHORS_TRIED).find(blocks_downwards).unwrap_or(0);
+    if line >= new.len() - to {
+        return Some(Certain::Was(u32::try_from(line + old.len() - new.len()).ok()?));
+    }
+    (!old[from..old.len() - to].contains(wanted)).then_some(Certain::New)
 }
 
 /// How many lines a file has, as git counts: a last line without a line ending is one.
@@ -222,7 +213,7 @@ mod tests {
                     format!("{word}{}\n", chance(40))
                 }
             };
-            let size = if round % 50 == 0 { 600 } else { chance(30) };
+            let size = if round % 50 == 0 { 300 } else { chance(30) };
             let old: Vec<String> = (0..size).map(|_| line(&mut chance)).collect();
             let mut new = old.clone();
             for _ in 0..=chance(2) {
@@ -246,9 +237,12 @@ mod tests {
             }
             for whitespace in [Whitespace::Counts, Whitespace::Ignored] {
                 let hunks = diff(old.as_bytes(), new.as_bytes(), whitespace).unwrap();
+                let hashed = |file: &str| Lines::of(file.as_bytes(), whitespace);
+                let (old_lines, new_lines) = (hashed(&old), hashed(&new));
+                assert_eq!(new_lines.0.len(), count(new.as_bytes()) as usize);
                 for line in 0..count(new.as_bytes()) {
                     let truth = older_line(&hunks, line).map_or(Certain::New, Certain::Was);
-                    match without_diff(old.as_bytes(), new.as_bytes(), line, whitespace) {
+                    match without_diff(&old_lines, &new_lines, line) {
                         Some(said) => {
                             assert_eq!(said, truth, "line {line}, {whitespace:?}\n{old:?}\n{new:?}");
                             certain += 1;

@@ -305,7 +305,7 @@ impl Blamer {
         let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace };
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
-        let tip = revision::tip(objects.handle, branch)?.map(|(id, _)| id);
+        let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
         let located = locate::locate(&tracer, &asked, question, tip)?;
 
         let file = objects.blob(located.version.blob)?;

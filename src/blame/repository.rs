@@ -5,6 +5,7 @@
 //! its own and puts it back after. A handle that is old, or whose question failed, is dropped instead: the
 //! next one is opened anew and sees what was repacked, fetched or deleted meanwhile.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use bstr::ByteSlice;
 use git2::Oid;
 
 use super::commit_graph::CommitGraph;
+use super::mailmap::Mailmap;
 use super::objects::Stop;
 
 /// A repository to ask, as configured.
@@ -44,6 +46,8 @@ pub(super) struct Handle {
     pub(super) overrides: Overrides,
     /// Only where objects are just what is stored: the graph knows of nothing else.
     pub(super) graph: Option<Arc<CommitGraph>>,
+    /// By revision asked at. As old as the handle at most.
+    pub(super) mailmaps: RefCell<HashMap<Oid, Arc<Mailmap>>>,
     opened: Instant,
 }
 
@@ -124,14 +128,18 @@ impl Handle {
             Stop::Unreadable(format!("{}: {reason}", path.display()))
         })?;
         let overrides = Overrides::read(&git)?;
-        Ok(Self { git, overrides, graph: None, opened: Instant::now() })
+        Ok(Self { git, overrides, graph: None, mailmaps: RefCell::default(), opened: Instant::now() })
     }
 }
 
 impl Overrides {
     fn read(git: &git2::Repository) -> Result<Self, Stop> {
         let mut replacements = HashMap::new();
-        for reference in git.references_glob("refs/replace/*")? {
+        let packed = std::fs::read(git.commondir().join("packed-refs")).unwrap_or_default();
+        let any = git.commondir().join("refs/replace").exists() || packed.contains_str(" refs/replace/");
+        // Looking through all references for what is hardly ever there would take longer than a blame.
+        let references = any.then(|| git.references_glob("refs/replace/*")).transpose()?;
+        for reference in references.into_iter().flatten() {
             let reference = reference?;
             let replaced = reference.name_bytes().rsplit_once_str(b"/").and_then(|(_, id)| oid(id));
             if let (Some(replaced), Some(by)) = (replaced, reference.target()) {

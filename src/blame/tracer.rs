@@ -19,7 +19,7 @@ use git2::Oid;
 
 use super::cache::Cache;
 use super::commit_graph::PathKeys;
-use super::lines::{self, Certain, Hunk, Whitespace};
+use super::lines::{self, Certain, Hunk, Lines, Whitespace};
 use super::objects::{Kind, Node, Objects, Stop};
 use super::renames;
 
@@ -57,12 +57,14 @@ pub(super) struct Memory {
     steps: Cache<(u64, Oid, Arc<BString>), Arc<Step>>,
     /// By old and new content.
     diffs: Cache<(Oid, Oid, Whitespace), Arc<[Hunk]>>,
+    /// By content.
+    lines: Cache<(Oid, Whitespace), Arc<Lines>>,
 }
 
 impl Memory {
     /// Keeps to about `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { steps: Cache::new(limit / 2), diffs: Cache::new(limit / 2) }
+        Self { steps: Cache::new(limit / 4), diffs: Cache::new(limit / 4), lines: Cache::new(limit / 2) }
     }
 }
 
@@ -162,15 +164,25 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        let (old, new) = (self.objects.blob(old)?, self.objects.blob(new)?);
-        match lines::without_diff(&old, &new, line, self.whitespace) {
+        match lines::without_diff(&*self.lines(old)?, &*self.lines(new)?, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
             None => {}
         }
-        let hunks: Arc<[Hunk]> = lines::diff(&old, &new, self.whitespace)?.into();
+        let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+        let hunks: Arc<[Hunk]> = lines::diff(old.data(), new.data(), self.whitespace)?.into();
         self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
         Ok(lines::older_line(&hunks, line).ok())
+    }
+
+    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
+        let key = (blob, self.whitespace);
+        if let Some(lines) = self.memory.lines.get(&key) {
+            return Ok(lines);
+        }
+        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), self.whitespace));
+        self.memory.lines.insert(key, Arc::clone(&lines), lines.bytes());
+        Ok(lines)
     }
 }
 
