@@ -7,6 +7,7 @@ use super::{Failure, Place};
 use crate::blame::{self, Blamer};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::ingest::{self, scrub::Scrubber};
 use crate::notify;
 use crate::pipeline::{self, random_id};
 use crate::store::{ProjectId, Store, StoreError};
@@ -78,6 +79,7 @@ pub(super) fn default_project(config: &mut Config, folder: &Path) -> Result<(), 
         key: None,
         repositories: vec![config::Repository { name, path: top, branch: None }],
         code: Default::default(),
+        scrub: true,
     });
     Ok(())
 }
@@ -130,6 +132,23 @@ pub(super) fn blamer(config: &Config) -> Blamer {
         ..blame::Settings::default()
     };
     Blamer::new(repositories, settings)
+}
+
+/// What is taken from clients by a daemon that browsers reach at `public_url`.
+pub(super) fn intake_settings(
+    config: &Config,
+    registered: &[Registered],
+    public_url: &str,
+) -> ingest::Settings {
+    let projects = config.projects.iter().zip(registered);
+    ingest::Settings {
+        body_bytes: config.limits.body_bytes,
+        unpacked_bytes: config.limits.unpacked_bytes,
+        report: config.limits.report.clone(),
+        scrubber: Scrubber::new(config.scrub.names.iter().map(String::as_str), &config.scrub.mask),
+        unscrubbed: projects.filter(|(project, _)| !project.scrub).map(|(_, stored)| stored.id).collect(),
+        public_url: public_url.to_owned(),
+    }
 }
 
 /// The pipeline's settings for the registered projects.

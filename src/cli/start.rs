@@ -17,7 +17,7 @@ use super::{Failure, Place, print_line};
 use crate::blame::Blamer;
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN};
-use crate::ingest::{self, Intake};
+use crate::ingest::Intake;
 use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Pipeline};
 use crate::store::Store;
@@ -133,12 +133,8 @@ impl Daemon {
         let blamer = house::blamer(config);
         let settings = house::pipeline_settings(config, &projects, &notify.from);
         let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, wake);
-        let limits = ingest::Settings {
-            body_bytes: config.limits.body_bytes,
-            unpacked_bytes: config.limits.unpacked_bytes,
-            report: config.limits.report.clone(),
-        };
-        let routes = Intake::new(store.clone(), pipeline.clone(), limits).router();
+        let taken = house::intake_settings(config, &projects, &notify.public_url);
+        let routes = Intake::new(store.clone(), pipeline.clone(), taken).router();
         let server = tokio::spawn(serve(listener, routes, stopped));
         Ok(Self {
             address,
@@ -190,6 +186,8 @@ impl Daemon {
             print_line(&format!("project {} of {}", project.name, paths.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
+                let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
+                print_line(&format!("  Sentry DSN {scheme}://{key}@{host}/{}", project.id.0))?;
             }
         }
         print_line(&house::where_mails_go(&self.notify))?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::document::Section;
 pub use self::document::{Problem, Problems};
+use crate::ingest::scrub;
 use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
 use crate::triage::identity::AddressPolicy;
@@ -42,6 +43,8 @@ pub struct Config {
     pub mail: Mail,
     /// What is taken from clients.
     pub limits: Limits,
+    /// What is taken out of reports before anything is kept.
+    pub scrub: Scrub,
     /// How git is asked.
     pub blame: Blame,
     /// Whose errors are taken. Empty: the repository of the current folder is the one project.
@@ -70,6 +73,15 @@ pub struct Limits {
     pub report: crate::ingest::limits::Limits,
 }
 
+/// What is taken out of reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrub {
+    /// Parts of names whose values are secrets.
+    pub names: Vec<String>,
+    /// What stands in a secret's place.
+    pub mask: String,
+}
+
 /// How git is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blame {
@@ -90,6 +102,8 @@ pub struct Project {
     pub repositories: Vec<Repository>,
     /// Which of its code is never responsible.
     pub code: CodePolicy,
+    /// Whether secrets are taken out of its reports.
+    pub scrub: bool,
 }
 
 /// A repository of a project.
@@ -114,6 +128,7 @@ impl Default for Config {
             policy: Policy::default(),
             mail: Mail { smtp: None, folder: None, from: None },
             limits: Limits::default(),
+            scrub: Scrub::default(),
             blame: Blame::default(),
             projects: Vec::new(),
         }
@@ -126,6 +141,15 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             unpacked_bytes: 8 << 20,
             report: crate::ingest::limits::Limits::default(),
+        }
+    }
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self {
+            names: scrub::DEFAULT_WORDS.iter().map(|word| (*word).to_owned()).collect(),
+            mask: scrub::DEFAULT_MASK.to_owned(),
         }
     }
 }
@@ -203,6 +227,7 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         policy: Policy { addresses, default_contact },
         mail,
         limits: read_limits(top.section("limits")),
+        scrub: read_scrub(top.section("scrub")),
         blame: read_blame(top.section("blame")),
         projects: read_projects(top, folder),
     }
@@ -327,6 +352,15 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     limits
 }
 
+fn read_scrub(mut section: Section<'_>) -> Scrub {
+    let default = Scrub::default();
+    let given = section.has("names");
+    let names: Vec<String> = section.strings("names").into_iter().map(|name| name.value).collect();
+    let mask = section.string("mask").map(|mask| mask.value);
+    section.finish();
+    Scrub { names: if given { names } else { default.names }, mask: mask.unwrap_or(default.mask) }
+}
+
 fn read_blame(mut section: Section<'_>) -> Blame {
     let default = Blame::default();
     let threads = section.integer("threads", 1..=256).map(|n| usize::try_from(n).expect("in range"));
@@ -344,6 +378,7 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
             if hex { Ok(text.to_ascii_lowercase()) } else { Err("a key is 32 hexadecimal digits".to_owned()) }
         });
         let code = read_code(&mut section);
+        let scrub = section.boolean("scrub").unwrap_or(true);
         let mut repositories: Vec<Repository> = Vec::new();
         for mut entry in section.sections("repository") {
             let path = entry.string("path");
@@ -376,7 +411,7 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
                     let hint = "add [[project.repository]] with path = \"/srv/git/shop\"";
                     section.problem(name.span, format!("project {:?} has no repository", name.value), hint);
                 }
-                projects.push(Project { name: name.value, key, repositories, code });
+                projects.push(Project { name: name.value, key, repositories, code, scrub });
             }
         }
         section.finish();
