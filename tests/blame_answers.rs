@@ -358,3 +358,40 @@ async fn one_question_is_worked_out_once_however_many_ask() {
     let no = blamer.ask(question(&id.to_string(), b"gone".as_bstr(), 5)).await;
     assert!(matches!(no, Err(BlameError::NoPath { .. })));
 }
+
+#[test]
+fn reformatting_is_nobodys_fault() {
+    let mut repo = Repo::new();
+    let mut files = tree(&[("f.py", "def pay(card, amount):\n  charge(card)\n  return total(amount)\n")]);
+    let first = repo.commit("Ada", &[], &files);
+    files.insert("f.py".into(), file("def pay(card, amount):\n    charge(card)\n    return total(amount)\n"));
+    let indented = repo.commit("Bob", &[first], &files);
+    files.insert(
+        "f.py".into(),
+        file("# @\ndef pay(\n    card, amount\n):\n    charge(card)\n    return (total(amount))\n"),
+    );
+    let wrapped = repo.commit("Cy", &[indented], &files);
+    let list = format!("# black\n{wrapped}  # and this is why\nnot an id\n{}\n", &wrapped.to_string()[..7]);
+    files.insert(".git-blame-ignore-revs".into(), file(&list));
+    let tip = repo.commit("Di", &[wrapped], &files);
+
+    let both = blamer(repo.path(), Settings::default());
+    let blame =
+        |blamer: &Blamer, line| blamer.blame(&question(&tip.to_string(), "f.py".into(), line)).unwrap();
+    for line in [2, 3, 5, 6] {
+        assert_eq!(blame(&both, line).author.name, "Ada", "line {line}");
+    }
+    assert_eq!(blame(&both, 6).skipped, [CommitId(wrapped.to_string())]);
+    assert!(blame(&both, 5).skipped.is_empty());
+    // What cannot have been made of any older line stays with who wrote it.
+    assert_eq!(blame(&both, 1).author.name, "Cy");
+    let broken = both.broken_ignore_lines("repo", &CommitId(tip.to_string())).unwrap();
+    assert_eq!(broken.iter().map(|line| line.line).collect::<Vec<_>>(), [3, 4]);
+
+    let neither = repo.blamer();
+    assert_eq!(blame(&neither, 5).author.name, "Bob");
+    assert_eq!(blame(&neither, 6).author.name, "Cy");
+    // Whoever asks at the revision before the list was made is told by today's list.
+    let older = both.blame(&question(&wrapped.to_string(), "f.py".into(), 6)).unwrap();
+    assert_eq!(older.author.name, "Ada");
+}

@@ -38,8 +38,7 @@ fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Arc<Mailmap>, Stop> {
     let git = &objects.handle.git;
     let mut mailmap = Mailmap::default();
     let mut blobs = Vec::new();
-    let head = git.head().ok().and_then(|head| head.peel_to_commit().ok()).map(|commit| commit.id());
-    for commit in [Some(revision), head].into_iter().flatten() {
+    for commit in [Some(revision), objects.handle.head()].into_iter().flatten() {
         let tree = objects.commit(commit)?.tree;
         if let Some(Node { kind: Kind::File, id }) = objects.find(tree, ".mailmap".into())?
             && !blobs.contains(&id)

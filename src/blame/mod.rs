@@ -13,6 +13,8 @@
 mod author;
 mod cache;
 mod commit_graph;
+mod guess;
+mod ignored;
 mod lines;
 mod locate;
 mod mailmap;
@@ -34,11 +36,13 @@ use dashmap::mapref::entry::Entry as Slot;
 use git2::Oid;
 use tokio::sync::{Semaphore, watch};
 
+pub use ignored::BrokenLine;
 pub use repository::Repository;
 pub use revision::{Resolved, RevisionHints};
 pub use types::*;
 
 use cache::Cache;
+use ignored::Ignored;
 use lines::Whitespace;
 use objects::{Kind, Node, ObjectCache, Objects, Stop};
 use repository::{Handle, Opened};
@@ -51,6 +55,11 @@ pub struct Settings {
     pub threads: usize,
     /// How long one line may take.
     pub deadline: Duration,
+    /// Whether changes of white space alone are passed over, as by `git blame -w`.
+    pub ignore_whitespace: bool,
+    /// Whether commits listed in `.git-blame-ignore-revs`, or in the files that git's setting
+    /// `blame.ignoreRevsFile` names, are passed over where possible, as by `git blame --ignore-rev`.
+    pub ignore_revisions: bool,
     /// What may be remembered of objects, diffs and answers, in bytes.
     pub cache_bytes: usize,
 }
@@ -60,6 +69,8 @@ impl Default for Settings {
         Self {
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             deadline: Duration::from_secs(20),
+            ignore_whitespace: true,
+            ignore_revisions: true,
             cache_bytes: 64 << 20,
         }
     }
@@ -220,6 +231,20 @@ impl Blamer {
         })
     }
 
+    /// Lines of the lists of ignored commits, as of `commit`, that could not be read.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn broken_ignore_lines(
+        &self,
+        repository: &str,
+        commit: &CommitId,
+    ) -> Result<Vec<BrokenLine>, BlameError> {
+        self.with_objects(repository, commit, |objects, id| {
+            Ok(Ok(Ignored::read(objects, id)?.broken.clone()))
+        })
+    }
+
     /// Answers on this thread. What was asked before is answered from memory, failures included, each for
     /// its own time.
     ///
@@ -301,8 +326,10 @@ impl Blamer {
             Err(error) => return Ok(Err(error)),
         };
         let world = objects.handle.overrides.fingerprint();
-        let whitespace = Whitespace::Counts;
-        let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace };
+        let settings = &self.0.settings;
+        let whitespace = if settings.ignore_whitespace { Whitespace::Ignored } else { Whitespace::Counts };
+        let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
+        let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace, ignored };
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
         let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
@@ -327,7 +354,7 @@ impl Blamer {
             author,
             summary,
             boundary: end.boundary,
-            skipped: Vec::new(),
+            skipped: end.skipped.into_iter().map(commit_id).collect(),
             source: excerpt(&file, located.line),
             confidence: located.confidence,
         })))

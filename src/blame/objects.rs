@@ -145,6 +145,12 @@ impl<'h> Objects<'h> {
         }
     }
 
+    /// The commit that a tag points to; anything else is itself.
+    pub(super) fn peeled(&self, id: Oid) -> Oid {
+        let commit = self.handle.git.find_object(id, None).and_then(|object| object.peel_to_commit());
+        commit.map_or(id, |commit| commit.id())
+    }
+
     /// The commit object's bytes as stored.
     pub(super) fn raw_commit(&self, id: Oid) -> Result<Vec<u8>, Stop> {
         Ok(self.load(self.handle.overrides.replacement(id), ObjectType::Commit)?.data().to_vec())

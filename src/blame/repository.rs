@@ -16,6 +16,7 @@ use bstr::ByteSlice;
 use git2::Oid;
 
 use super::commit_graph::CommitGraph;
+use super::ignored::Ignored;
 use super::mailmap::Mailmap;
 use super::objects::Stop;
 
@@ -48,6 +49,8 @@ pub(super) struct Handle {
     pub(super) graph: Option<Arc<CommitGraph>>,
     /// By revision asked at. As old as the handle at most.
     pub(super) mailmaps: RefCell<HashMap<Oid, Arc<Mailmap>>>,
+    /// By revision asked at, likewise.
+    pub(super) ignored: RefCell<HashMap<Oid, Arc<Ignored>>>,
     opened: Instant,
 }
 
@@ -128,7 +131,39 @@ impl Handle {
             Stop::Unreadable(format!("{}: {reason}", path.display()))
         })?;
         let overrides = Overrides::read(&git)?;
-        Ok(Self { git, overrides, graph: None, mailmaps: RefCell::default(), opened: Instant::now() })
+        Ok(Self {
+            git,
+            overrides,
+            graph: None,
+            mailmaps: RefCell::default(),
+            ignored: RefCell::default(),
+            opened: Instant::now(),
+        })
+    }
+}
+
+impl Handle {
+    /// The commit that is checked out, or would be.
+    pub(super) fn head(&self) -> Option<Oid> {
+        Some(self.git.head().ok()?.peel_to_commit().ok()?.id())
+    }
+
+    /// The lists of commits to ignore that git's settings name.
+    pub(super) fn ignore_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let top = self.git.workdir().unwrap_or_else(|| self.git.path());
+        let Ok(config) = self.git.config() else { return files };
+        let Ok(entries) = config.multivar("blame.ignorerevsfile", None) else { return files };
+        // An entry that cannot be read is as good as none.
+        let _ = entries.for_each(|entry| match entry.value().ok().filter(|value| !value.is_empty()) {
+            Some(value) => files.push(match value.strip_prefix("~/").zip(std::env::home_dir()) {
+                Some((rest, home)) => home.join(rest),
+                None => top.join(value),
+            }),
+            // An empty name takes back all before it.
+            None => files.clear(),
+        });
+        files
     }
 }
 

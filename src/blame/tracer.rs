@@ -7,7 +7,9 @@
 //! 2. for each parent without the path: the name the file had there, if it was renamed; if its content is
 //!    the same there, that parent takes over;
 //! 3. the first parent whose diff leaves the line alone takes it, at its old number;
-//! 4. otherwise the line is this commit's.
+//! 4. if the commit is to be ignored: the first parent that has a line of which this one can be guessed to
+//!    have been made;
+//! 5. otherwise the line is this commit's.
 //!
 //! What steps 1 and 2 find is the same for all lines of a file and is kept ([`Step`]), as are the diffs of
 //! step 3: the second line of a file is blamed from memory.
@@ -19,6 +21,8 @@ use git2::Oid;
 
 use super::cache::Cache;
 use super::commit_graph::PathKeys;
+use super::guess;
+use super::ignored::Ignored;
 use super::lines::{self, Certain, Hunk, Lines, Whitespace};
 use super::objects::{Kind, Node, Objects, Stop};
 use super::renames;
@@ -49,6 +53,8 @@ pub(super) struct End {
     /// 0-based.
     pub(super) line: u32,
     pub(super) boundary: bool,
+    /// The commits ignored on the way, newest first.
+    pub(super) skipped: Vec<Oid>,
 }
 
 /// What walks have found out, for the next one.
@@ -75,12 +81,15 @@ pub(super) struct Tracer<'h> {
     /// Tells this repository, with its overrides, from all others.
     pub(super) world: u64,
     pub(super) whitespace: Whitespace,
+    /// Commits whose changes are passed over, where a line that they changed can be guessed.
+    pub(super) ignored: Option<Arc<Ignored>>,
 }
 
 impl Tracer<'_> {
     /// Follows `line` (0-based) of `version` to its origin.
     pub(super) fn trace(&self, version: &Version, line: u32) -> Result<End, Stop> {
         let (mut version, mut line) = (version.clone(), line);
+        let mut skipped = Vec::new();
         'walk: loop {
             let step = self.step(&version)?;
             for parent in &step.parents {
@@ -89,7 +98,17 @@ impl Tracer<'_> {
                     continue 'walk;
                 }
             }
-            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary });
+            let commit = step.changed.commit;
+            if self.ignored.as_ref().is_some_and(|ignored| ignored.commits.contains(&commit)) {
+                for parent in &step.parents {
+                    if let Some(older) = self.guess(parent.blob, step.changed.blob, line)? {
+                        (version, line) = (parent.clone(), older);
+                        skipped.push(commit);
+                        continue 'walk;
+                    }
+                }
+            }
+            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary, skipped });
         }
     }
 
@@ -169,10 +188,26 @@ impl Tracer<'_> {
             Some(Certain::New) => return Ok(None),
             None => {}
         }
+        Ok(lines::older_line(&self.hunks(old, new)?, line).ok())
+    }
+
+    /// The line of the content `old` that `line` of `new` was made of, if that can be guessed.
+    fn guess(&self, old: Oid, new: Oid, line: u32) -> Result<Option<u32>, Stop> {
+        self.objects.check_deadline()?;
+        let hunks = self.hunks(old, new)?;
+        let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+        Ok(guess::older_line(old.data(), new.data(), &hunks, line))
+    }
+
+    fn hunks(&self, old: Oid, new: Oid) -> Result<Arc<[Hunk]>, Stop> {
+        let key = (old, new, self.whitespace);
+        if let Some(hunks) = self.memory.diffs.get(&key) {
+            return Ok(hunks);
+        }
         let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
         let hunks: Arc<[Hunk]> = lines::diff(old.data(), new.data(), self.whitespace)?.into();
         self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
-        Ok(lines::older_line(&hunks, line).ok())
+        Ok(hunks)
     }
 
     fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {

@@ -12,12 +12,12 @@ use bstr::{BStr, BString, ByteSlice};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
-use crate::blame::{Basis, Blame, BlameError, Blamer, CommitId, Question, Repository, Settings};
+use crate::blame::{Basis, Blame, BlameError, Blamer, BrokenLine, CommitId, Question, Repository, Settings};
 
 /// Shows who last changed a line, and in which commit, path and line of back then.
 ///
-/// The answer is the one of `git blame`, found faster, with the author's name and address as .mailmap has
-/// them.
+/// The answer is the one of `git blame -w` with .git-blame-ignore-revs, found faster; the author's name and
+/// address are as .mailmap has them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,6 +39,12 @@ pub struct Arguments {
     /// How answers are written: for people, or as one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Blame changes of white space like any others, instead of passing over them like `git blame -w`
+    #[arg(long)]
+    count_whitespace: bool,
+    /// Blame the commits listed in .git-blame-ignore-revs like any others
+    #[arg(long)]
+    no_ignore_revs: bool,
     /// Also read PATH:LINE from stdin, one a line, and answer each at once; what follows a second colon is
     /// passed over
     #[arg(long)]
@@ -119,8 +125,20 @@ impl From<io::Error> for Failed {
 /// True if every line was answered.
 fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
     let repository = Repository { name: NAME.into(), path: args.repository.clone(), branch: None };
-    let blamer = Blamer::new(vec![repository], Settings::default());
+    let settings = Settings {
+        ignore_whitespace: !args.count_whitespace,
+        ignore_revisions: !args.no_ignore_revs,
+        ..Settings::default()
+    };
+    let blamer = Blamer::new(vec![repository], settings);
     let revision = blamer.parse_revision(NAME, &args.revision).map_err(Failed::Blame)?;
+    if !args.no_ignore_revs {
+        for BrokenLine { file, line, text } in
+            blamer.broken_ignore_lines(NAME, &revision).map_err(Failed::Blame)?
+        {
+            warn(&format!("{file}:{line}: not a full commit id: {text}"));
+        }
+    }
     let mut all = true;
     for line in &args.lines {
         all &= answer(args, &blamer, &revision, line, out)?;
@@ -290,6 +308,11 @@ fn complain(what: &str, hint: Option<&str>) {
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
+}
+
+#[expect(clippy::print_stderr, reason = "this command speaks to people on stderr")]
+fn warn(what: &str) {
+    eprintln!("warning: {what}");
 }
 
 #[cfg(test)]

@@ -135,8 +135,10 @@ impl Repo {
         expected(self.path(), &revision.to_string(), path, flags)
     }
 
+    /// A blamer that agrees with plain `git blame`.
     pub fn blamer(&self) -> Blamer {
-        blamer(self.path(), Settings::default())
+        let settings = Settings { ignore_whitespace: false, ignore_revisions: false, ..Settings::default() };
+        blamer(self.path(), settings)
     }
 }
 
