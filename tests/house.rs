@@ -193,6 +193,9 @@ fn a_repository_that_vanishes_costs_nothing_but_time() {
 
     std::fs::rename(&away, &home).unwrap();
     let daemon = Daemon::start(&home, data.path());
+    eventually("the report to be decided", || {
+        (daemon.get("/healthz").unwrap().body["waiting_for_blame"] == 0).then_some(())
+    });
     assert_eq!(daemon.decided(&report)["fault"]["count"], 2);
     assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
 }

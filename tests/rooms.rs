@@ -85,7 +85,8 @@ fn the_example_configuration_has_every_key_and_no_other() {
     let keys = |line: &str| {
         let line = line.strip_prefix('#').unwrap_or(line);
         let key = line.split(['=', '#']).next().unwrap_or_default().trim();
-        line.starts_with('[')
+        line.starts_with(['[', ']'])
+            || line.starts_with("    \"")
             || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
     let folder = tempfile::tempdir().unwrap();

@@ -91,13 +91,15 @@ pub(super) struct Registered {
     pub(super) keys: Vec<String>,
 }
 
-/// Enters the configured projects in the store and gives each a key.
+/// Enters the configured projects in the store and gives each a key; what waits for a repository is tried
+/// anew, as the configuration may be what was mended.
 ///
 /// # Errors
 /// What the store says.
 pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<Vec<Registered>, StoreError> {
     let now = clock.now().as_millisecond();
     store.write(|tx| {
+        tx.retry_parked(now)?;
         config
             .projects
             .iter()

@@ -113,6 +113,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Has every place tried at once: what kept them may be mended by now.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn retry_parked(&self, now: i64) -> Result<(), StoreError> {
+        self.0.prepare_cached("UPDATE inbox SET next_at = ?1 WHERE next_at > ?1")?.execute([now])?;
+        Ok(())
+    }
+
     /// Takes a place out: it is blamed, or no longer to be.
     ///
     /// # Errors
