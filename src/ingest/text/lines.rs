@@ -14,6 +14,8 @@ use std::fmt::Write;
 use bstr::ByteSlice;
 use serde_json::Value;
 
+use crate::ingest::lenient::Tree;
+
 /// Lines of other origin that may stand between two lines of one prefix.
 const GAP: usize = 20;
 /// Bytes that a prefix may have.
@@ -170,7 +172,7 @@ fn without_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         match line.trim_start().starts_with('{').then(|| serde_json::from_str(line)) {
-            Some(Ok(Value::Object(record))) => {
+            Some(Ok(Tree(Value::Object(record)))) => {
                 let from = out.len();
                 write_record(&record, &mut out);
                 if out.len() == from {
