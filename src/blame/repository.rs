@@ -125,6 +125,9 @@ impl Handle {
                     "it belongs to another user; git config --global --add safe.directory allows it"
                         .to_owned()
                 }
+                _ if error.message().contains("object format") => {
+                    "it uses SHA-256 for its object ids, which is not supported".to_owned()
+                }
                 _ => error.message().to_owned(),
             };
             Stop::Unreadable(format!("{}: {reason}", path.display()))
