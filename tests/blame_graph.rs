@@ -8,6 +8,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use blamed::blame::{Blamer, Settings};
 use git2::Oid;
 use support::{Expected, Repo, answer, tree};
 
@@ -150,6 +151,37 @@ fn a_chain_of_graphs_is_read_as_far_as_it_goes() {
 }
 
 #[test]
+fn a_clone_without_a_graph_gets_one_beside_it() {
+    let (mut repo, tip) = history();
+    let expected = answers(&repo, tip);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        graphs: Some(folder.path().join("graphs")),
+        ignore_whitespace: false,
+        ignore_revisions: false,
+        ..Settings::default()
+    };
+    let before = std::fs::read_dir(repo.path().join("objects/info")).unwrap().count();
+    let blamer = support::blamer(repo.path(), settings);
+    assert_eq!(blamer.keep_graphs(), []);
+    let read = |blamer: &Blamer, tip| {
+        (1..=20).map(|line| answer(blamer, tip, "src/new.py".into(), line).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&blamer, tip), expected);
+    let without = repo.blamer();
+    assert_eq!(read(&without, tip), expected);
+    let (with, without) = (blamer.counters().objects_read, without.counters().objects_read);
+    assert!(with * 2 < without, "{with} objects read with a graph, {without} without");
+    assert_eq!(std::fs::read_dir(repo.path().join("objects/info")).unwrap().count(), before);
+
+    let newer = repo.commit("Cy", &[tip], &tree(&[("src/new.py", "new\n")]));
+    assert_eq!(blamer.keep_graphs(), []);
+    assert_eq!(answer(&blamer, newer, "src/new.py".into(), 1).unwrap().name, "Cy");
+    std::fs::remove_dir_all(repo.path()).unwrap();
+    assert_eq!(blamer.keep_graphs().len(), 1);
+}
+
+#[test]
 fn a_repository_may_be_repacked_and_collected_while_it_is_read() {
     let (repo, tip) = history();
     let expected = answers(&repo, tip);
@@ -183,7 +215,7 @@ fn a_repository_of_another_hash_is_refused_in_words() {
         .output()
         .unwrap();
     assert!(made.status.success());
-    let blamer = support::blamer(folder.path(), blamed::blame::Settings::default());
+    let blamer = support::blamer(folder.path(), Settings::default());
     let error = blamer.resolve("repo", &Default::default()).unwrap_err();
     assert!(error.to_string().contains("SHA-256"), "{error}");
 }
