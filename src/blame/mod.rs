@@ -24,6 +24,7 @@ mod repository;
 mod revision;
 mod tracer;
 mod types;
+mod upkeep;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,9 @@ pub struct Settings {
     /// Whether commits listed in `.git-blame-ignore-revs`, or in the files that git's setting
     /// `blame.ignoreRevsFile` names, are passed over where possible, as by `git blame --ignore-rev`.
     pub ignore_revisions: bool,
+    /// A folder for commit-graphs of repositories that have none of their own with changed-path filters;
+    /// see [`Blamer::keep_graphs`]. `None`: such repositories are read without, many times slower.
+    pub graphs: Option<PathBuf>,
     /// What may be remembered of objects, diffs and answers, in bytes.
     pub cache_bytes: usize,
 }
@@ -71,6 +75,7 @@ impl Default for Settings {
             deadline: Duration::from_secs(20),
             ignore_whitespace: true,
             ignore_revisions: true,
+            graphs: None,
             cache_bytes: 64 << 20,
         }
     }
@@ -155,7 +160,13 @@ impl Blamer {
     pub fn new(repositories: Vec<Repository>, settings: Settings) -> Self {
         let share = settings.cache_bytes / 8;
         Self(Arc::new(Inner {
-            repositories: repositories.into_iter().map(Opened::new).collect(),
+            repositories: repositories
+                .into_iter()
+                .map(|repository| {
+                    let folder = settings.graphs.as_ref().map(|graphs| graphs.join(folder_of(&repository)));
+                    Opened::new(repository, folder)
+                })
+                .collect(),
             objects: Cache::new(4 * share),
             memory: Memory::new(2 * share),
             tracked: Cache::new(share),
@@ -169,6 +180,15 @@ impl Blamer {
     /// The repositories, in the order they were given.
     pub fn repositories(&self) -> impl Iterator<Item = &Repository> {
         self.0.repositories.iter().map(|opened| &opened.settings)
+    }
+
+    /// Writes or brings up to date the commit-graphs of repositories that have none of their own, with the
+    /// `git` program. Worth doing at the start and now and then; takes seconds for a large repository, and
+    /// blocks. Returns what went wrong: blame then goes on without, just slower.
+    #[must_use]
+    pub fn keep_graphs(&self) -> Vec<BlameError> {
+        let kept = self.0.repositories.iter().map(|opened| self.told(opened, opened.keep_graph()));
+        kept.filter_map(Result::err).collect()
     }
 
     /// The commit that `hints` name in `repository`; if they name none that it has, the tip.
@@ -370,7 +390,12 @@ impl Blamer {
         opened: &Opened,
         ask: impl FnOnce(&Handle) -> Result<T, Stop>,
     ) -> Result<T, BlameError> {
-        opened.with(ask).map_err(|stop| match stop {
+        self.told(opened, opened.with(ask))
+    }
+
+    /// With the name of the repository in which it happened.
+    fn told<T>(&self, opened: &Opened, result: Result<T, Stop>) -> Result<T, BlameError> {
+        result.map_err(|stop| match stop {
             Stop::Unreadable(reason) => BlameError::Repository { name: opened.settings.name.clone(), reason },
             Stop::TooSlow => BlameError::TooSlow { seconds: self.0.settings.deadline.as_secs() },
         })
@@ -501,6 +526,17 @@ fn excerpt(file: &[u8], line: u32) -> Vec<SourceLine> {
             text: text.to_str_lossy().chars().take(SOURCE_WIDTH).collect(),
         })
         .collect()
+}
+
+/// A folder's name for a repository: readable, and never that of another one.
+fn folder_of(repository: &Repository) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let name: String = repository.name.chars().take(40).map(plain).collect();
+    let path = repository.path.as_os_str().as_encoded_bytes();
+    // An id of the path, as git makes ids: a short one is enough to tell them apart.
+    let id =
+        Oid::hash_object(git2::ObjectType::Blob, path).map_or_else(|_| String::new(), |id| id.to_string());
+    format!("{name}-{id:.12}")
 }
 
 fn commit_id(id: Oid) -> CommitId {

@@ -19,6 +19,7 @@ use super::commit_graph::CommitGraph;
 use super::ignored::Ignored;
 use super::mailmap::Mailmap;
 use super::objects::Stop;
+use super::upkeep;
 
 /// A repository to ask, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,10 @@ const HANDLE_AGE: Duration = Duration::from_secs(60);
 /// A repository and its handles that are not in use.
 pub(super) struct Opened {
     pub(super) settings: Repository,
+    /// Where a commit-graph of it is kept, if its own is missing or knows less.
+    pub(super) graph_folder: Option<PathBuf>,
     idle: Mutex<Vec<Handle>>,
-    graph: Mutex<Option<Arc<CommitGraph>>>,
+    graphs: Mutex<[Option<Arc<CommitGraph>>; 2]>,
 }
 
 /// One thread's view of a repository.
@@ -66,8 +69,8 @@ pub(super) struct Overrides {
 }
 
 impl Opened {
-    pub(super) fn new(settings: Repository) -> Self {
-        Self { settings, idle: Mutex::default(), graph: Mutex::default() }
+    pub(super) fn new(settings: Repository, graph_folder: Option<PathBuf>) -> Self {
+        Self { settings, graph_folder, idle: Mutex::default(), graphs: Mutex::default() }
     }
 
     /// Runs `ask` on a handle that nobody else uses meanwhile.
@@ -99,9 +102,29 @@ impl Opened {
         if !handle.overrides.is_empty() || wanted == Ok(false) {
             return None;
         }
-        let mut graph = self.graph.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *graph = CommitGraph::open(&handle.git.commondir().join("objects"), graph.as_ref());
-        graph.clone()
+        let mut graphs = self.graphs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let [own, kept] = &mut *graphs;
+        *own = CommitGraph::open(&handle.git.commondir().join("objects"), own.as_ref());
+        if own.as_ref().is_some_and(|graph| graph.has_filters()) {
+            return own.clone();
+        }
+        let folder = self.graph_folder.as_ref();
+        *kept = folder.and_then(|folder| CommitGraph::open(&folder.join("objects"), kept.as_ref()));
+        kept.clone().or_else(|| own.clone())
+    }
+
+    /// Writes a commit-graph for it, unless its own is as good.
+    pub(super) fn keep_graph(&self) -> Result<(), Stop> {
+        let Some(folder) = &self.graph_folder else { return Ok(()) };
+        let handle = Handle::open(&self.settings.path)?;
+        let own = CommitGraph::open(&handle.git.commondir().join("objects"), None);
+        if own.is_some_and(|graph| graph.has_filters()) || !handle.overrides.is_empty() {
+            return Ok(());
+        }
+        upkeep::write_graph(&handle, folder)?;
+        // Handles that were opened before know of no graph.
+        self.lock().clear();
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
@@ -125,6 +148,9 @@ impl Handle {
                 git2::ErrorCode::Owner => {
                     "it belongs to another user; git config --global --add safe.directory allows it"
                         .to_owned()
+                }
+                _ if error.message().contains("object format") => {
+                    "it uses SHA-256 for its object ids, which is not supported".to_owned()
                 }
                 _ => error.message().to_owned(),
             };
