@@ -248,6 +248,91 @@ fn the_whitelist_and_the_settings_are_followed_while_it_runs() {
 }
 
 #[test]
+fn every_list_has_its_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let code: String = (1..=9).map(|n| format!("call({n})\n")).collect();
+    repo.commit("Ada", &[], &tree(&[("app/a.py", &code), ("app/b.py", &code), ("lib/c.py", &code)]));
+    let daemon = Daemon::configured(
+        folder.path(),
+        &format!(
+            "data_dir = 'data'\ndefault_contact = 'ops@example.org'\n[[project]]\nname = 'p'\n\
+             [[project.repository]]\npath = '{}'\n[[project.library]]\npath = 'lib/**'\n",
+            repo.path().display()
+        ),
+    );
+    let data = folder.path().join("data");
+    let rule = |arguments: &[&str]| {
+        let output = run(blamed(&["rules", "add"]).args(arguments).arg("--data-dir").arg(&data));
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let stack = |frames: &[(&str, u32)]| {
+        let lines: String = frames
+            .iter()
+            .map(|(file, n)| format!("  File \"/srv/x/{file}\", line {n}, in f\n    call({n})\n"))
+            .collect();
+        daemon.report(
+            format!("Traceback (most recent call last):\n{lines}shop.Error: no\n").as_bytes(),
+            "?wait=20",
+        )
+    };
+    let line = |answer: &daemon::Answer| {
+        format!("{}:{}", text(&answer.body["place"]["path"]), answer.body["place"]["line"])
+    };
+    let newest = |count: usize, fault: &Value| {
+        let mut to: Vec<String> = mails_of(&data, fault.as_i64().unwrap(), count);
+        to.sort();
+        to
+    };
+
+    // Library code by configuration, then a building block: the caller is looked at.
+    assert_eq!(line(&stack(&[("app/a.py", 1), ("app/b.py", 1), ("lib/c.py", 1)])), "app/b.py:1");
+    rule(&["building-block", "--file", "app/b.py", "--fragment", "call(2)"]);
+    assert_eq!(line(&stack(&[("app/a.py", 2), ("app/b.py", 2), ("lib/c.py", 1)])), "app/a.py:2");
+    // Dropped: by third-party code, and by type.
+    rule(&["third-party", "--file", "requests/api.py"]);
+    let dropped = stack(&[("app/a.py", 3), ("site-packages/requests/api.py", 3)]);
+    assert_eq!(text(&dropped.body["state"]), "dropped", "{}", dropped.body);
+    // Watchers: of the responsible line, and of whatever it went through.
+    rule(&["watch", "app/a.py", "blame@example.org"]);
+    rule(&["watch", "app/a.py", "all@example.org", "--all"]);
+    let through = stack(&[("app/a.py", 4), ("app/b.py", 4)]);
+    assert_eq!(newest(2, &through.body["fault"]["id"]), ["ada@example.org", "all@example.org"]);
+    let own = stack(&[("app/a.py", 5)]);
+    assert_eq!(
+        newest(3, &own.body["fault"]["id"]),
+        ["ada@example.org", "all@example.org", "blame@example.org"]
+    );
+    // A path handed over, and an address that stands for another; nobody is written to twice.
+    rule(&["disown", "app/b.py", "ada@example.org", "ben@example.org"]);
+    assert_eq!(newest(1, &stack(&[("app/b.py", 6)]).body["fault"]["id"]), ["ben@example.org"]);
+    rule(&["remap", "ada", "all@example.org"]);
+    assert_eq!(
+        newest(2, &stack(&[("app/a.py", 7)]).body["fault"]["id"]),
+        ["all@example.org", "blame@example.org"]
+    );
+    rule(&["ignored-exception", "shop.Error"]);
+    assert_eq!(text(&stack(&[("app/a.py", 8)]).body["state"]), "dropped");
+    let refused = run(blamed(&["rules", "add", "watch", "x", "nobody"]).arg("--data-dir").arg(&data));
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+/// The addresses that the mails about a fault went to.
+fn mails_of(data: &Path, fault: i64, count: usize) -> Vec<String> {
+    eventually(&format!("{count} mails about fault {fault}"), || {
+        let folder = std::fs::read_dir(data.join("mail")).ok()?;
+        let mails = folder.filter_map(|entry| {
+            let mail = std::fs::read(entry.unwrap().path()).unwrap();
+            let mail = mail_parser::MessageParser::new().parse(&mail)?.into_owned();
+            let about = mail.header("X-Blamed-Fault")?.as_text()?.trim() == fault.to_string();
+            about.then(|| mail.to().unwrap().first().unwrap().address().unwrap().to_owned())
+        });
+        let mails: Vec<String> = mails.collect();
+        (mails.len() == count).then_some(mails)
+    })
+}
+
+#[test]
 fn what_is_not_a_report_is_told_so() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();

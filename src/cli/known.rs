@@ -4,10 +4,11 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::house::open_store_beside;
+use super::rules::{address, code_pattern};
 use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
 use crate::store::StoredRule;
-use crate::triage::rules::{CodePattern, KnownError, Rule, RuleId};
+use crate::triage::rules::{KnownError, Rule, RuleId};
 
 /// Keep the whitelist of known errors.
 ///
@@ -59,7 +60,7 @@ struct New {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     every: Option<u64>,
     /// Also mail this address (may be given several times)
-    #[arg(long = "recipient", value_name = "ADDRESS")]
+    #[arg(long = "recipient", value_name = "ADDRESS", value_parser = address)]
     recipients: Vec<String>,
     /// Text to go on top of its mails
     #[arg(long, value_name = "TEXT")]
@@ -96,21 +97,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Action::Add(new) => {
-            for address in &new.recipients {
-                address.parse::<lettre::Address>().map_err(|error| {
-                    Failure::Wrong(format!("--recipient {address:?} is no mail address: {error}"))
-                })?;
-            }
-            let file = new.file.trim().trim_start_matches("./").trim_start_matches('/').to_owned();
-            if file.is_empty() {
-                return Err(Failure::Wrong("--file is empty; name a file of a repository".to_owned()));
-            }
             let rule = Rule::KnownError(KnownError {
-                code: CodePattern {
-                    filename: file,
-                    function_name: new.function,
-                    code_fragment: new.fragment,
-                },
+                code: code_pattern(&new.file, new.function, new.fragment)?,
                 min_alert_threshold: new.min,
                 max_alert_threshold: new.max,
                 alert_every_n_occurrences: new.every,

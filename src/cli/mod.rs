@@ -8,6 +8,7 @@ mod explain;
 mod house;
 mod known;
 mod report;
+mod rules;
 mod settings;
 mod start;
 
@@ -59,6 +60,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Keep the whitelist of known errors
     Known(known::Arguments),
+    /// Keep the other lists: library code, watchers, addresses, what is dropped
+    Rules(rules::Arguments),
     /// Keep the settings that may change while the daemon runs
     Settings(settings::Arguments),
 }
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Blame(arguments) => return blame::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Known(arguments) => known::run(arguments),
+        Command::Rules(arguments) => rules::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
     };
     match result {

@@ -156,22 +156,24 @@ impl Ledger {
             return;
         }
         match self.commit(pipeline, &batch) {
-            Ok(done) => self.conclude(pipeline, batch, done),
+            Ok(done) => {
+                *pipeline.trouble() = None;
+                self.conclude(pipeline, batch, done);
+            }
             Err(error) if batch.len() == 1 => {
-                tracing::error!(%error, "an entry could not be stored");
+                let refusal = Refusal::from(&error);
+                // Told once: under a storm the log would be one more thing that fills the disk.
+                if pipeline.trouble().replace(refusal.clone()).is_none() {
+                    tracing::error!(%error, "reports cannot be stored; they are refused until they can");
+                }
                 for entry in batch {
                     if let Entry::Reports { answer, .. } = entry {
-                        let refusal = if error.is_full() {
-                            Refusal::DiskFull
-                        } else {
-                            Refusal::Store(error.to_string())
-                        };
-                        let _ = answer.send(Err(refusal));
+                        let _ = answer.send(Err(refusal.clone()));
                     }
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, entries = batch.len(), "a batch could not be stored; trying one by one");
+                tracing::debug!(%error, entries = batch.len(), "a batch could not be stored; trying one by one");
                 for entry in batch {
                     self.enter(pipeline, vec![entry]);
                 }

@@ -21,7 +21,7 @@ mod ledger;
 mod survey;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lettre::message::Mailbox;
@@ -97,6 +97,8 @@ struct Inner {
     entries: mpsc::Sender<ledger::Entry>,
     decided: broadcast::Sender<Vec<u8>>,
     parked: Notify,
+    /// Why the ledger's last transaction failed, if it did.
+    trouble: Mutex<Option<Refusal>>,
 }
 
 /// What is known of a report's place once it is decided.
@@ -134,6 +136,7 @@ impl Pipeline {
             entries,
             decided,
             parked: Notify::new(),
+            trouble: Mutex::new(None),
         }));
         let (stop, stopped) = oneshot::channel();
         let ledger = ledger::Ledger::new(&pipeline.0, Box::new(owed));
@@ -221,8 +224,18 @@ impl Pipeline {
         if self.0.entries.is_closed() {
             return Err(Refusal::Store("the ledger has stopped".to_owned()));
         }
-        let summary = self.read(|tx| tx.parked_summary()).await;
-        summary.map_err(|error| Refusal::Store(error.to_string()))
+        let store = self.0.store.clone();
+        // Where the last transaction failed, an empty one tells whether the next would.
+        let troubled = self.0.trouble().is_some();
+        let summary = tokio::task::spawn_blocking(move || {
+            if troubled {
+                store.write(|tx| tx.try_to_write())?;
+            }
+            store.read(|tx| tx.parked_summary())
+        });
+        let summary = summary.await.expect("reading does not panic");
+        *self.0.trouble() = summary.as_ref().err().map(Refusal::from);
+        summary.map_err(|error| Refusal::from(&error))
     }
 
     async fn read<T: Send + 'static>(
@@ -234,7 +247,18 @@ impl Pipeline {
     }
 }
 
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        if error.is_full() { Self::DiskFull } else { Self::Store(error.to_string()) }
+    }
+}
+
 impl Inner {
+    fn trouble(&self) -> MutexGuard<'_, Option<Refusal>> {
+        // What is in it is whole at any moment, so poison is no news.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn code(&self, project: ProjectId) -> &CodePolicy {
         static NONE: CodePolicy = CodePolicy { library: Vec::new(), only_blame: Vec::new() };
         self.projects.get(&project).map_or(&NONE, |project| &project.code)

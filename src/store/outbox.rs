@@ -142,26 +142,25 @@ impl Tx<'_> {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// A delivery that is waiting; `None` where there is none of this id any more.
+    /// A delivery, whatever has become of it.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError> {
         let sql = "
+            SELECT id, fault, recipient, message_id, attempts, created_at, notice FROM outbox WHERE id = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([id], delivery).optional()?)
+    }
+
+    /// A delivery that is waiting; `None` where there is none of this id any more.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn waiting_delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError> {
+        let sql = "
             SELECT id, fault, recipient, message_id, attempts, created_at, notice FROM outbox
             WHERE id = ?1 AND state = 'waiting'";
-        let read = |row: &Row<'_>| {
-            Ok(Delivery {
-                id: row.get(0)?,
-                fault: Some(row.get(1)?).filter(|&fault| fault != 0),
-                recipient: row.get(2)?,
-                message_id: row.get(3)?,
-                attempts: row.get(4)?,
-                created_at: row.get(5)?,
-                notice: row.get(6)?,
-            })
-        };
-        Ok(self.0.prepare_cached(sql)?.query_row([id], read).optional()?)
+        Ok(self.0.prepare_cached(sql)?.query_row([id], delivery).optional()?)
     }
 
     /// When the next delivery is due, in milliseconds since 1970 UTC.
@@ -282,6 +281,18 @@ fn delivery_status(row: &Row<'_>) -> rusqlite::Result<DeliveryStatus> {
     })
 }
 
+fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: row.get(0)?,
+        fault: Some(row.get(1)?).filter(|&fault| fault != 0),
+        recipient: row.get(2)?,
+        message_id: row.get(3)?,
+        attempts: row.get(4)?,
+        created_at: row.get(5)?,
+        notice: row.get(6)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,9 +318,9 @@ mod tests {
                 assert_eq!(tx.due_deliveries(100, 9)?, [1, 3]);
                 assert_eq!(tx.due_deliveries(300, 2)?, [1, 3]);
                 assert_eq!(tx.next_delivery()?, Some(100));
-                let first = tx.delivery(1)?.unwrap();
+                let first = tx.waiting_delivery(1)?.unwrap();
                 assert_eq!((first.fault, first.notice()?), (Some(7), trouble("first")));
-                assert_eq!(tx.delivery(3)?.unwrap().fault, None);
+                assert_eq!(tx.waiting_delivery(3)?.unwrap().fault, None);
 
                 tx.put_off_delivery(1, false, "no route", 1_000)?;
                 tx.put_off_delivery(1, true, "451 later", 2_000)?;
@@ -319,14 +330,14 @@ mod tests {
                 assert_eq!((about[0].attempts, about[0].next_at), (1, 2_000));
                 assert_eq!(about[0].last_answer.as_deref(), Some("451 later"));
                 tx.finish_delivery(1, DeliveryState::GivenUp, "550 no", 2_500)?;
-                assert!(tx.delivery(1)?.is_none());
+                assert!(tx.waiting_delivery(1)?.is_none());
                 assert_eq!(tx.count_deliveries()?, DeliveryCounts { waiting: 1, sent: 1, given_up: 1 });
                 assert_eq!(tx.deliveries_in(DeliveryState::GivenUp, 9)?[0].finished_at, Some(2_500));
 
                 assert!(tx.retry_delivery(1, 3_000)?);
                 assert!(!tx.retry_delivery(3, 3_000)?, "it was sent");
                 assert!(!tx.retry_delivery(99, 3_000)?);
-                let again = tx.delivery(1)?.unwrap();
+                let again = tx.waiting_delivery(1)?.unwrap();
                 assert_eq!((again.attempts, tx.due_deliveries(3_000, 9)?.len()), (0, 2));
                 Ok(())
             })
