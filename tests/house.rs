@@ -379,6 +379,48 @@ fn what_is_not_a_report_is_told_so() {
 }
 
 #[test]
+fn a_report_without_a_revision_is_blamed_at_what_was_deployed() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let old = repo.commit("Ada", &[], &tree(&[("app/a.py", "one()\ntwo()\n")]));
+    repo.commit("Ben", &[old], &tree(&[("app/a.py", "zero()\none()\ntwo()\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let deploy = |more: &[&str]| {
+        let repository = repo.path().to_str().unwrap();
+        let command = ["deploy", "--server", &daemon.url, "--key", &daemon.key, "--repository", repository];
+        let output = run(blamed(&command).args(more));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let report = |more: Value| {
+        // No text is sent: nothing but the revision tells which line it is.
+        let mut report = json!({
+            "exception_type": "E",
+            "traceback": [{ "filename": "/srv/app/a.py", "line_number": 1, "function_name": "f" }],
+        });
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        text(&daemon.decided(report.to_string())["author"]["name"]).to_owned()
+    };
+    assert_eq!(report(json!({ "environment": "production" })), "Ben", "the tip, for want of better");
+    let short = &old.to_string()[..10];
+    assert_eq!(
+        deploy(&["--revision", short, "--environment", "production", "--version", "1.0"]),
+        old.to_string()
+    );
+    assert_eq!(report(json!({ "environment": "production" })), "Ada");
+    assert_eq!(report(json!({ "environment": "staging" })), "Ben");
+    assert_eq!(report(json!({ "environment": "staging", "release": "1.0" })), "Ada");
+    assert_eq!(report(json!({ "environment": "production", "occurred_at": "2020-01-01T00:00:00Z" })), "Ben");
+    deploy(&["--environment", "production"]);
+    assert_eq!(report(json!({ "environment": "production" })), "Ben");
+    assert_eq!(
+        report(json!({ "environment": "production", "revision": short })),
+        "Ada",
+        "the report's own word"
+    );
+}
+
+#[test]
 fn a_report_sent_twice_under_one_id_counts_once() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();

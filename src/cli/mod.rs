@@ -4,6 +4,7 @@
 
 pub mod blame;
 mod demo;
+mod deploy;
 mod explain;
 mod house;
 mod known;
@@ -54,6 +55,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Send a traceback to a running daemon
     Report(report::Arguments),
+    /// Tell a running daemon what runs where from now on
+    Deploy(deploy::Arguments),
     /// Show who last changed lines of a repository
     Blame(blame::Arguments),
     /// Show, step by step, what would come of a traceback; changes nothing
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Start(arguments) => start::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Deploy(arguments) => deploy::run(arguments),
         Command::Blame(arguments) => return blame::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Known(arguments) => known::run(arguments),

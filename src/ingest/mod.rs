@@ -6,6 +6,7 @@
 
 pub mod airbrake;
 mod bytes;
+mod deploys;
 pub mod error;
 pub mod flawless;
 pub mod frames;
@@ -107,6 +108,7 @@ impl Intake {
         let own = Router::new()
             .route("/api/v1/reports", takes(Protocol::Blamed))
             .route("/api/v1/oops", takes(Protocol::Oops))
+            .route("/api/v1/deploys", post(deploys::announce))
             .route("/healthz", get(health));
         // Browsers report from anywhere, and say so first.
         let browsers = Router::new()
@@ -177,10 +179,7 @@ impl Intake {
         let project = match project {
             Some(project) => project,
             None => {
-                let key = protocol.key_in_body(&unpacked).ok_or_else(|| {
-                    let said = "no project key; send `Authorization: Bearer KEY` or `X-Blamed-Key: KEY`";
-                    Problem::new(StatusCode::UNAUTHORIZED, said)
-                })?;
+                let key = protocol.key_in_body(&unpacked).ok_or_else(Problem::no_key)?;
                 self.project(key).await?
             }
         };
@@ -373,6 +372,11 @@ struct Problem {
 impl Problem {
     fn new(status: StatusCode, said: impl Into<String>) -> Self {
         Self { status, body: json!({ "error": said.into() }) }
+    }
+
+    fn no_key() -> Self {
+        let said = "no project key; send `Authorization: Bearer KEY` or `X-Blamed-Key: KEY`";
+        Self::new(StatusCode::UNAUTHORIZED, said)
     }
 
     /// A decoder panicked: its own mistake, which costs only this body.

@@ -33,7 +33,7 @@ pub use self::survey::{Survey, Surveyor};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::report::Report;
-use crate::store::{Fault, FoundPlace, ProjectId, Store, StoreError};
+use crate::store::{Deploy, Fault, FoundPlace, ProjectId, Store, StoreError};
 use crate::triage::decide::Policy;
 use crate::triage::verdict::Verdict;
 use crate::triage::walk::CodePolicy;
@@ -168,7 +168,11 @@ impl Pipeline {
     fn survey(&self, project: ProjectId, mut report: Report) -> ledger::Incoming {
         report.count = report.count.clamp(1, MOST_OCCURRENCES);
         let survey = match self.0.projects.get(&project) {
-            Some(project) => self.0.surveyor.survey(project, &report),
+            Some(project) => {
+                let now = self.0.clock.now().as_millisecond();
+                let deployed = || survey::deploy_of(&self.0.store, project, &report, now);
+                self.0.surveyor.survey(project, &report, deployed)
+            }
             None => Err(BlameError::UnknownRepository { name: format!("project {}", project.0) }),
         };
         ledger::Incoming { id: random_id(), project, report, survey }
@@ -216,6 +220,21 @@ impl Pipeline {
         .await
     }
 
+    /// Keeps a deploy; says whether a repository of the project has its revision yet.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn announce(&self, project: ProjectId, deploy: Deploy) -> Result<bool, StoreError> {
+        let pipeline = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            pipeline.0.store.write(|tx| tx.add_deploy(project, &deploy))?;
+            let repositories = pipeline.0.projects.get(&project).map(|project| &project.repositories);
+            let has = |name: &String| pipeline.0.blamer.parse_revision(name, &deploy.revision).is_ok();
+            Ok(repositories.into_iter().flatten().any(has))
+        });
+        task.await.expect("announcing does not panic")
+    }
+
     /// Whether reports can be taken, and how many places wait for blame with the first's last error.
     ///
     /// # Errors
@@ -236,6 +255,12 @@ impl Pipeline {
         let summary = summary.await.expect("reading does not panic");
         *self.0.trouble() = summary.as_ref().err().map(Refusal::from);
         summary.map_err(|error| Refusal::from(&error))
+    }
+
+    /// The time by the pipeline's clock.
+    #[must_use]
+    pub fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
     }
 
     async fn read<T: Send + 'static>(

@@ -6,6 +6,7 @@
 //!
 //! The SQL keeps to what SQLite and PostgreSQL both speak.
 
+mod deploys;
 mod engine;
 mod faults;
 mod inbox;
@@ -14,6 +15,7 @@ mod outbox;
 mod projects;
 mod rules;
 
+pub use deploys::Deploy;
 pub use engine::{Store, StoreError, Tx};
 pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
 pub use inbox::Parked;

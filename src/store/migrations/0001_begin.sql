@@ -103,6 +103,18 @@ CREATE TABLE tallies (
     PRIMARY KEY (fault, hour)
 );
 
+-- What was announced to run where. `environment` is empty where none was named.
+CREATE TABLE deploys (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    project     BIGINT NOT NULL REFERENCES projects (id),
+    environment TEXT NOT NULL,
+    revision    TEXT NOT NULL,
+    version     TEXT,
+    at          BIGINT NOT NULL
+);
+CREATE INDEX deploys_by_time ON deploys (project, environment, at);
+CREATE INDEX deploys_by_version ON deploys (project, version);
+
 -- Ids that clients gave their events, so that one sent twice is counted once.
 CREATE TABLE seen (
     project   BIGINT NOT NULL,
