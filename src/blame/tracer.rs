@@ -183,7 +183,8 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        match lines::without_diff(&*self.lines(old)?, &*self.lines(new)?, line) {
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        match lines::without_diff(&old_lines, &new_lines, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
             None => {}
@@ -204,8 +205,15 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(hunks);
         }
-        let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
-        let hunks: Arc<[Hunk]> = lines::diff(old.data(), new.data(), self.whitespace)?.into();
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        let cut = match lines::cut(&old_lines, &new_lines) {
+            Some(cut) => cut,
+            None => {
+                let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+                lines::cut_of_files(old.data(), new.data(), &old_lines)
+            }
+        };
+        let hunks: Arc<[Hunk]> = lines::diff(&old_lines, &new_lines, self.whitespace, cut)?.into();
         self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
         Ok(hunks)
     }
