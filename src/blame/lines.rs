@@ -68,10 +68,10 @@ pub(super) fn diff(old: &Lines, new: &Lines, whitespace: Whitespace, cut: usize)
 /// Git cuts off whole blocks of what both files end with, up to the end of the line they begin in.
 const BLOCK: usize = 1024;
 
-/// How many lines git cuts off the end of both before it diffs them. `None` if that depends on how much of
+/// How many lines git cuts off the end of both, white space counted, before it diffs them. `None` if that depends on how much of
 /// two different lines is the same: then [`cut_of_files`] can tell.
 pub(super) fn cut(old: &Lines, new: &Lines) -> Option<usize> {
-    let same = old.exact().iter().rev().zip(new.exact().iter().rev()).take_while(|(a, b)| a == b).count();
+    let same = old.numbers.iter().rev().zip(new.numbers.iter().rev()).take_while(|(a, b)| a == b).count();
     let bytes: usize = old.sizes.iter().rev().take(same).map(|&size| size as usize).sum();
     let differing = |lines: &Lines| Some(lines.sizes[lines.sizes.len().checked_sub(same + 1)?] as usize);
     let at_most = differing(old).zip(differing(new)).map_or(0, |(a, b)| a.min(b));
@@ -90,8 +90,6 @@ pub(super) struct Lines {
     /// One number a line: equal lines, as the diff sees them, have equal numbers. That others have not is as
     /// good as certain: the numbers start from a secret.
     numbers: Vec<u64>,
-    /// Where white space is ignored: the same if it were not.
-    exact: Option<Vec<u64>>,
     /// In bytes, line ending included.
     sizes: Vec<u32>,
     /// How far each is indented, in columns; [`BLANK`] if it is white space only.
@@ -107,22 +105,15 @@ impl Lines {
         let guess = file.len() / 24;
         let mut lines = Self {
             numbers: Vec::with_capacity(guess),
-            exact: (whitespace == Whitespace::Ignored).then(|| Vec::with_capacity(guess)),
             sizes: Vec::with_capacity(guess),
             indents: Vec::with_capacity(guess),
         };
         let mut ink = Vec::new();
         for line in file.lines_with_terminator() {
-            let whole = number(line);
-            match &mut lines.exact {
-                None => lines.numbers.push(whole),
-                Some(exact) => {
-                    exact.push(whole);
-                    ink.clear();
-                    ink.extend(line.iter().filter(|byte| !is_space(**byte)));
-                    lines.numbers.push(number(&ink));
-                }
-            }
+            lines.numbers.push(match whitespace {
+                Whitespace::Counts => number(line),
+                Whitespace::Ignored => number(without_spaces(line, &mut ink)),
+            });
             lines.sizes.push(u32::try_from(line.len()).unwrap_or(u32::MAX));
             lines.indents.push(indent(line));
         }
@@ -131,12 +122,7 @@ impl Lines {
 
     /// What it takes in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.numbers.len() * (size_of::<u64>() + size_of::<u32>() + 1)
-            + self.exact.as_ref().map_or(0, |exact| exact.len() * size_of::<u64>())
-    }
-
-    fn exact(&self) -> &[u64] {
-        self.exact.as_ref().unwrap_or(&self.numbers)
+        self.numbers.len() * (size_of::<u64>() + size_of::<u32>() + size_of::<u8>())
     }
 
     /// How many lines at the end begin behind the line that the last `bytes` bytes begin in.
@@ -179,6 +165,20 @@ impl Lines {
 /// What git takes for white space.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// The bytes of `line` that are no white space, in `room`.
+fn without_spaces<'r>(line: &[u8], room: &'r mut Vec<u8>) -> &'r [u8] {
+    if room.len() < line.len() {
+        room.resize(line.len(), 0);
+    }
+    // Each byte is written, and the next one over it if it was white space: no branch to guess wrong.
+    let mut end = 0;
+    for &byte in line {
+        room[end] = byte;
+        end += usize::from(!is_space(byte));
+    }
+    &room[..end]
 }
 
 fn indent(line: &[u8]) -> u8 {
@@ -321,7 +321,8 @@ mod tests {
                 let (old_lines, new_lines) = (hashed(&old), hashed(&new));
                 assert_eq!(new_lines.numbers.len(), count(new.as_bytes()) as usize);
                 let by_bytes = cut_of_files(old.as_bytes(), new.as_bytes(), &old_lines);
-                let cut = cut(&old_lines, &new_lines).unwrap_or(by_bytes);
+                let exact = |file: &str| Lines::of(file.as_bytes(), Whitespace::Counts);
+                let cut = cut(&exact(&old), &exact(&new)).unwrap_or(by_bytes);
                 assert_eq!(cut, by_bytes);
                 let hunks = diff(&old_lines, &new_lines, whitespace, cut).unwrap();
                 assert_eq!(hunks, plain_diff(old.as_bytes(), new.as_bytes(), whitespace), "{old:?}\n{new:?}");

@@ -183,7 +183,7 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
         match lines::without_diff(&old_lines, &new_lines, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
@@ -205,8 +205,9 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(hunks);
         }
-        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
-        let cut = match lines::cut(&old_lines, &new_lines) {
+        let exact = |blob| self.lines(blob, Whitespace::Counts);
+        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
+        let cut = match lines::cut(&*exact(old)?, &*exact(new)?) {
             Some(cut) => cut,
             None => {
                 let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
@@ -218,12 +219,12 @@ impl Tracer<'_> {
         Ok(hunks)
     }
 
-    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
-        let key = (blob, self.whitespace);
+    fn lines(&self, blob: Oid, whitespace: Whitespace) -> Result<Arc<Lines>, Stop> {
+        let key = (blob, whitespace);
         if let Some(lines) = self.memory.lines.get(&key) {
             return Ok(lines);
         }
-        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), self.whitespace));
+        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), whitespace));
         self.memory.lines.insert(key, Arc::clone(&lines), lines.bytes());
         Ok(lines)
     }
