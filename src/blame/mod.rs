@@ -167,8 +167,8 @@ impl Blamer {
                     Opened::new(repository, folder)
                 })
                 .collect(),
-            objects: Cache::new(4 * share),
-            memory: Memory::new(2 * share),
+            objects: Cache::new(2 * share),
+            memory: Memory::new(4 * share),
             tracked: Cache::new(share),
             answers: Cache::new(share),
             running: DashMap::new(),

@@ -183,7 +183,8 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        match lines::without_diff(&*self.lines(old)?, &*self.lines(new)?, line) {
+        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
+        match lines::without_diff(&old_lines, &new_lines, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
             None => {}
@@ -204,18 +205,26 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(hunks);
         }
-        let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
-        let hunks: Arc<[Hunk]> = lines::diff(old.data(), new.data(), self.whitespace)?.into();
+        let exact = |blob| self.lines(blob, Whitespace::Counts);
+        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
+        let cut = match lines::cut(&*exact(old)?, &*exact(new)?) {
+            Some(cut) => cut,
+            None => {
+                let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+                lines::cut_of_files(old.data(), new.data(), &old_lines)
+            }
+        };
+        let hunks: Arc<[Hunk]> = lines::diff(&old_lines, &new_lines, self.whitespace, cut)?.into();
         self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
         Ok(hunks)
     }
 
-    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
-        let key = (blob, self.whitespace);
+    fn lines(&self, blob: Oid, whitespace: Whitespace) -> Result<Arc<Lines>, Stop> {
+        let key = (blob, whitespace);
         if let Some(lines) = self.memory.lines.get(&key) {
             return Ok(lines);
         }
-        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), self.whitespace));
+        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), whitespace));
         self.memory.lines.insert(key, Arc::clone(&lines), lines.bytes());
         Ok(lines)
     }
