@@ -23,9 +23,10 @@
 //! - [`pipeline`]: the line itself, the only module that knows all the steps.
 //! - [`store`]: what is remembered, in one SQLite file.
 //! - [`notify`]: from a decision to a delivered mail.
+//! - [`web`]: the pages that people look at.
 //! - [`config`], [`cli`], [`telemetry`], [`clock`]: what is around it.
 //!
-//! Who may use whom, each row only rows below it: `cli`; `ingest`, `config`; `pipeline`; `notify`; `store`;
+//! Who may use whom, each row only rows below it: `cli`; `ingest`, `web`, `config`; `pipeline`; `notify`; `store`;
 //! `triage`; `blame`, `report`, `clock`, `telemetry`. A test holds the house to that.
 
 #![warn(missing_docs, unreachable_pub)]
@@ -42,3 +43,4 @@ pub mod report;
 pub mod store;
 pub mod telemetry;
 pub mod triage;
+pub mod web;

@@ -322,7 +322,10 @@ fn mails_of(data: &Path, fault: i64, count: usize) -> Vec<String> {
     eventually(&format!("{count} mails about fault {fault}"), || {
         let folder = std::fs::read_dir(data.join("mail")).ok()?;
         let mails = folder.filter_map(|entry| {
-            let mail = std::fs::read(entry.unwrap().path()).unwrap();
+            let path = entry.unwrap().path();
+            // One that is being written has another name, and may be gone by now.
+            let mail =
+                path.extension().is_some_and(|end| end == "eml").then(|| std::fs::read(path))?.unwrap();
             let mail = mail_parser::MessageParser::new().parse(&mail)?.into_owned();
             let about = mail.header("X-Blamed-Fault")?.as_text()?.trim() == fault.to_string();
             about.then(|| mail.to().unwrap().first().unwrap().address().unwrap().to_owned())

@@ -10,7 +10,7 @@ use blamed::config::Config;
 const ROWS: &[&[&str]] = &[
     &["cli"],
     &["config"],
-    &["ingest"],
+    &["ingest", "web"],
     &["pipeline"],
     &["notify"],
     &["store"],

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -22,6 +20,7 @@ use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
+use crate::web::{self, SignIn, Web};
 
 /// Run the daemon: take reports, blame, mail.
 ///
@@ -100,6 +99,7 @@ pub(super) struct Daemon {
     stop: watch::Sender<bool>,
     /// How its mails are sent.
     pub(super) notify: notify::Settings,
+    web: Web,
 }
 
 impl Daemon {
@@ -132,9 +132,15 @@ impl Daemon {
 
         let blamer = house::blamer(config);
         let settings = house::pipeline_settings(config, &projects, &notify.from);
+        let pages = web::Settings {
+            sign_in: config.sign_in,
+            mail: notify.clone(),
+            addresses: config.policy.addresses.clone(),
+        };
+        let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), pages);
         let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, wake);
         let taken = house::intake_settings(config, &projects, &notify.public_url);
-        let routes = Intake::new(store.clone(), pipeline.clone(), taken).router();
+        let routes = Intake::new(store.clone(), pipeline.clone(), taken).router().merge(web.clone().router());
         let server = tokio::spawn(serve(listener, routes, stopped));
         Ok(Self {
             address,
@@ -148,6 +154,7 @@ impl Daemon {
             server,
             stop,
             notify,
+            web,
         })
     }
 
@@ -192,6 +199,14 @@ impl Daemon {
         }
         print_line(&house::where_mails_go(&self.notify))?;
         print_line(&format!("data is kept in {}", config.data_dir.display()))?;
+        if config.sign_in == SignIn::Off {
+            tracing::warn!("sign-in is off: whoever reaches this address may see and change everything");
+        }
+        if let Some(link) = self.web.first_admin_link().map_err(house::failure)? {
+            print_line(&format!(
+                "\nTo be the admin of the pages, open this link; it works once, today:\n{link}"
+            ))?;
+        }
         let key =
             self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
         print_line("\nTo report a traceback, pipe it into:")?;
@@ -202,12 +217,7 @@ impl Daemon {
 }
 
 async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
-    let routes = routes
-        .fallback(async || {
-            let said = "there is nothing at this address; reports go to POST /api/v1/reports";
-            (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error": said }))).into_response()
-        })
-        .layer(CatchPanicLayer::new());
+    let routes = routes.layer(CatchPanicLayer::new()).into_make_service_with_connect_info::<SocketAddr>();
     let stop = async move {
         // An error says that the other end is gone, which is a reason to stop as well.
         let _ = stopped.wait_for(|stop| *stop).await;

@@ -15,6 +15,7 @@ use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
 use crate::triage::identity::AddressPolicy;
 use crate::triage::walk::{CodePolicy, LibraryGlob};
+use crate::web::SignIn;
 
 /// Where reports are taken unless something else is configured.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9029";
@@ -47,6 +48,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// How git is asked.
     pub blame: Blame,
+    /// Whether the pages need signing in.
+    pub sign_in: SignIn,
     /// Whose errors are taken. Empty: the repository of the current folder is the one project.
     pub projects: Vec<Project>,
 }
@@ -130,6 +133,7 @@ impl Default for Config {
             limits: Limits::default(),
             scrub: Scrub::default(),
             blame: Blame::default(),
+            sign_in: SignIn::default(),
             projects: Vec::new(),
         }
     }
@@ -229,6 +233,7 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         limits: read_limits(top.section("limits")),
         scrub: read_scrub(top.section("scrub")),
         blame: read_blame(top.section("blame")),
+        sign_in: read_sign_in(top.section("web")),
         projects: read_projects(top, folder),
     }
 }
@@ -367,6 +372,17 @@ fn read_blame(mut section: Section<'_>) -> Blame {
     let deadline = section.integer("deadline_seconds", 1..=3_600).map(Duration::from_secs);
     section.finish();
     Blame { threads: threads.unwrap_or(default.threads), deadline: deadline.unwrap_or(default.deadline) }
+}
+
+fn read_sign_in(mut section: Section<'_>) -> SignIn {
+    let hint = "\"required\", or \"off\" for a closed network";
+    let sign_in = section.parsed("sign_in", hint, |text| match text {
+        "required" => Ok(SignIn::Required),
+        "off" => Ok(SignIn::Off),
+        _ => Err(format!("{text:?} is no way to sign in")),
+    });
+    section.finish();
+    sign_in.unwrap_or_default()
 }
 
 fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {

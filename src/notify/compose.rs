@@ -24,6 +24,8 @@ pub const MAX_MAIL: usize = 200_000;
 const SUBJECT: usize = 120;
 /// Bytes of a trouble notice's text.
 const TROUBLE: usize = 20_000;
+/// Bytes of a link that signs in.
+const LINK: usize = 4_000;
 /// Bytes of an address: RFC 5321 4.5.3.1.3, less the angle brackets.
 const ADDRESS: usize = 254;
 
@@ -113,6 +115,7 @@ fn compose_share(
 pub fn subject(notice: &Notice) -> String {
     match notice {
         Notice::Trouble { subject, .. } => limited(&format!("[blamed] {}", line(subject, 4 * SUBJECT))),
+        Notice::SignIn { .. } => "Sign in to blamed".to_owned(),
         Notice::Fault(notice) => fault_subject(notice),
     }
 }
@@ -215,6 +218,11 @@ fn bodies(
             let letter = letter(fault, to, settings, share);
             Ok((FaultText { l: &letter }.render()?, FaultHtml { l: &letter }.render()?))
         }
+        Notice::SignIn { link, minutes } => {
+            let (link, minutes) = (line(link, LINK), *minutes);
+            let plain = SignInText { link: &link, minutes }.render()?;
+            Ok((plain, SignInHtml { link: &link, minutes }.render()?))
+        }
         Notice::Trouble { subject, text } => {
             let (subject, text) = (line(subject, 4 * SUBJECT), block(text, TROUBLE));
             let plain = TroubleText { subject: &subject, text: &text }.render()?;
@@ -233,6 +241,20 @@ struct FaultText<'a> {
 #[template(path = "mail/fault.html")]
 struct FaultHtml<'a> {
     l: &'a Letter,
+}
+
+#[derive(Template)]
+#[template(path = "mail/sign_in.txt")]
+struct SignInText<'a> {
+    link: &'a str,
+    minutes: i64,
+}
+
+#[derive(Template)]
+#[template(path = "mail/sign_in.html")]
+struct SignInHtml<'a> {
+    link: &'a str,
+    minutes: i64,
 }
 
 #[derive(Template)]

@@ -17,7 +17,7 @@ pub mod compose;
 mod letter;
 pub mod notice;
 pub mod outbox;
-mod plain;
+pub(crate) mod plain;
 pub mod transport;
 
 pub use chance::new_message_id;

@@ -13,6 +13,13 @@ use crate::triage::verdict::{Role, Verdict};
 pub enum Notice {
     /// A line failed, and this person is responsible for it or wants to know.
     Fault(Box<FaultNotice>),
+    /// A link that signs this person in to the pages, once.
+    SignIn {
+        /// The whole address.
+        link: String,
+        /// How long it works.
+        minutes: i64,
+    },
     /// Trouble of the daemon itself, for the default contact.
     Trouble {
         /// One line.

@@ -14,7 +14,7 @@ pub(super) const WIDTH: usize = 78;
 const TAB: &str = "    ";
 
 /// Everything on one line: runs of white space, line ends included, become one space.
-pub(super) fn line(text: &str, max: usize) -> String {
+pub(crate) fn line(text: &str, max: usize) -> String {
     let mut out = String::new();
     for word in text.split(|c: char| c.is_whitespace() || is_line_end(c)).filter(|word| !word.is_empty()) {
         if !out.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn line(text: &str, max: usize) -> String {
 }
 
 /// One line of code: indentation and inner spaces stay, tabs become spaces.
-pub(super) fn code(text: &str, max: usize) -> String {
+pub(crate) fn code(text: &str, max: usize) -> String {
     let mut out = String::new();
     for c in text.trim_end().chars() {
         if c == '\t' {
@@ -45,7 +45,7 @@ pub(super) fn code(text: &str, max: usize) -> String {
 }
 
 /// Text of several lines, its line ends `\n` whatever they were, no blank lines at either end.
-pub(super) fn block(text: &str, max: usize) -> String {
+pub(crate) fn block(text: &str, max: usize) -> String {
     let mut out = String::new();
     let text = text.replace("\r\n", "\n");
     for one in text.trim_matches(|c: char| c == ' ' || is_line_end(c)).split(is_line_end) {
@@ -117,7 +117,7 @@ pub(super) fn wrap(text: &str, indent: usize) -> String {
 }
 
 /// Percent-encoded for any part of a URL: all but RFC 3986's unreserved characters.
-pub(super) fn encoded(bytes: &[u8]) -> String {
+pub(crate) fn encoded(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(bytes.len());
     for &byte in bytes {
@@ -130,7 +130,7 @@ pub(super) fn encoded(bytes: &[u8]) -> String {
 }
 
 /// `text` cut to `max` bytes, with `…` where something is missing.
-pub(super) fn clip(mut text: String, max: usize) -> String {
+pub(crate) fn clip(mut text: String, max: usize) -> String {
     if text.len() > max {
         let room = max.saturating_sub('…'.len_utf8());
         let cut = text.char_indices().map(|(at, _)| at).take_while(|&at| at <= room).last().unwrap_or(0);

@@ -143,9 +143,10 @@ impl Tx<'_> {
             return Ok(id);
         }
         let sql = "
-            INSERT INTO faults (project, identity, place, function, code, blame, blame_failure, author_mail,
-                author_time, exception_type, exception_message, count, first_seen, last_seen, decision)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, ?12, '') RETURNING id";
+            INSERT INTO faults (project, identity, place, function, code, blame, blame_failure, author_name,
+                author_mail, author_time, exception_type, exception_message, count, first_seen, last_seen,
+                decision)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13, ?13, '') RETURNING id";
         let place = new.place.map(serde_json::to_string).transpose()?;
         let blame = new.blame.map(serde_json::to_string).transpose()?;
         let id = self.0.prepare_cached(sql)?.query_row(
@@ -157,6 +158,7 @@ impl Tx<'_> {
                 new.code,
                 blame,
                 new.blame_failure,
+                new.blame.map(|blame| &blame.author.name),
                 new.blame.map(|blame| &blame.author.mail),
                 new.blame.map(|blame| blame.author.time.as_millisecond()),
                 new.exception_type,

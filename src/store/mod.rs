@@ -6,6 +6,8 @@
 //!
 //! The SQL keeps to what SQLite and PostgreSQL both speak.
 
+mod accounts;
+mod changes;
 mod deploys;
 mod engine;
 mod faults;
@@ -14,11 +16,15 @@ mod migrate;
 mod outbox;
 mod projects;
 mod rules;
+mod week;
 
+pub use accounts::{Account, AccountRole, Session};
+pub use changes::Change;
 pub use deploys::Deploy;
 pub use engine::{Store, StoreError, Tx};
 pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
 pub use inbox::Parked;
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
-pub use projects::{Project, ProjectId};
+pub use projects::{Key, Project, ProjectId};
 pub use rules::StoredRule;
+pub use week::{DayTotal, FaultLine};

@@ -244,6 +244,24 @@ impl Tx<'_> {
         Ok(statement.query_map(params![state.as_str(), limit], delivery_status)?.collect::<Result<_, _>>()?)
     }
 
+    /// One delivery and what it says.
+    ///
+    /// # Errors
+    /// What SQLite says, or a notice that cannot be read back.
+    pub fn delivery_status<N: DeserializeOwned>(
+        &self,
+        id: i64,
+    ) -> Result<Option<(DeliveryStatus, N)>, StoreError> {
+        let sql = "
+            SELECT id, fault, mark, recipient, message_id, state, attempts, created_at, next_at, finished_at,
+                   last_answer, notice
+            FROM outbox WHERE id = ?1";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some((delivery_status(row)?, serde_json::from_str(&row.get::<_, String>(11)?)?)))
+    }
+
     /// How many deliveries are in each state.
     ///
     /// # Errors

@@ -17,7 +17,53 @@ pub struct Project {
     pub name: String,
 }
 
+/// A key of a project, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub key: String,
+    /// In milliseconds since 1970 UTC.
+    pub created_at: i64,
+    /// Since when it is refused, in milliseconds since 1970 UTC. `None`: it is good.
+    pub revoked_at: Option<i64>,
+}
+
 impl Tx<'_> {
+    /// Every project, by name.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        let sql = "SELECT id, name FROM projects ORDER BY name";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let project = |row: &rusqlite::Row<'_>| Ok(Project { id: ProjectId(row.get(0)?), name: row.get(1)? });
+        Ok(statement.query_map([], project)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Every key of a project, revoked ones too, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn all_keys(&self, project: ProjectId) -> Result<Vec<Key>, StoreError> {
+        let sql = "
+            SELECT key, created_at, revoked_at FROM project_keys WHERE project = ?1 ORDER BY created_at, key";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let key = |row: &rusqlite::Row<'_>| {
+            Ok(Key { key: row.get(0)?, created_at: row.get(1)?, revoked_at: row.get(2)? })
+        };
+        Ok(statement.query_map([project.0], key)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Refuses a key from `now` on. `false`: the project has no such key that is good.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn revoke_key(&self, project: ProjectId, key: &str, now: i64) -> Result<bool, StoreError> {
+        let sql = "
+            UPDATE project_keys SET revoked_at = ?3 WHERE project = ?1 AND key = ?2 AND revoked_at IS NULL";
+        Ok(self.0.prepare_cached(sql)?.execute(params![project.0, key, now])? == 1)
+    }
+
     /// The project of that name, made where missing.
     ///
     /// # Errors

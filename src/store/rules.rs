@@ -22,6 +22,10 @@ pub struct StoredRule {
     pub hits: u64,
     /// The last of them, in milliseconds since 1970 UTC.
     pub last_hit: Option<i64>,
+    /// Goes up with every edit.
+    pub version: i64,
+    /// Since when it has no effect, in milliseconds since 1970 UTC. `None`: it has.
+    pub disabled_at: Option<i64>,
 }
 
 impl Tx<'_> {
@@ -49,12 +53,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Every rule and the settings.
+    /// Every rule that has an effect, and the settings.
     ///
     /// # Errors
     /// What SQLite says, or a rule that cannot be read back.
     pub fn rulebook(&self) -> Result<Rulebook, StoreError> {
-        let rules = self.rules()?.into_iter().map(|stored| (stored.id, stored.rule)).collect();
+        let rules = self.rules()?.into_iter().filter(|stored| stored.disabled_at.is_none());
+        let rules = rules.map(|stored| (stored.id, stored.rule)).collect();
         Ok(Rulebook { generation: self.generation()?, settings: self.settings()?, rules })
     }
 
@@ -63,7 +68,9 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says, or a rule that cannot be read back.
     pub fn rules(&self) -> Result<Vec<StoredRule>, StoreError> {
-        let sql = "SELECT id, body, created_at, created_by, hits, last_hit FROM rules ORDER BY id";
+        let sql = "
+            SELECT id, body, created_at, created_by, hits, last_hit, version, disabled_at
+            FROM rules ORDER BY id";
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
         let mut rules = Vec::new();
@@ -75,6 +82,8 @@ impl Tx<'_> {
                 created_by: row.get(3)?,
                 hits: row.get(4)?,
                 last_hit: row.get(5)?,
+                version: row.get(6)?,
+                disabled_at: row.get(7)?,
             });
         }
         Ok(rules)
@@ -94,6 +103,37 @@ impl Tx<'_> {
             .query_row(params![rule.kind(), body, now, by], |row| row.get(0).map(RuleId))?;
         self.next_generation()?;
         Ok(id)
+    }
+
+    /// Rewrites a rule that is still at `version`; its kind may change. `false`: it is at another by now, or
+    /// gone.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn edit_rule(&self, id: RuleId, version: i64, rule: &Rule) -> Result<bool, StoreError> {
+        let sql = "
+            UPDATE rules SET kind = ?3, body = ?4, version = version + 1 WHERE id = ?1 AND version = ?2";
+        let body = serde_json::to_string(rule)?;
+        let edited = self.0.prepare_cached(sql)?.execute(params![id.0, version, rule.kind(), body])? == 1;
+        if edited {
+            self.next_generation()?;
+        }
+        Ok(edited)
+    }
+
+    /// Switches a rule that is still at `version` off (`Some`: since when) or on. `false`: it is at another
+    /// by now, or gone.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn switch_rule(&self, id: RuleId, version: i64, off: Option<i64>) -> Result<bool, StoreError> {
+        let sql = "
+            UPDATE rules SET disabled_at = ?3, version = version + 1 WHERE id = ?1 AND version = ?2";
+        let switched = self.0.prepare_cached(sql)?.execute(params![id.0, version, off])? == 1;
+        if switched {
+            self.next_generation()?;
+        }
+        Ok(switched)
     }
 
     /// Removes a rule of a list. `false`: that list has none of that number.

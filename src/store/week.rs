@@ -1,0 +1,180 @@
+//! What happened between two moments: the faults, and how often each by the day.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{FaultId, ProjectId, StoreError, Tx};
+use crate::blame::Place;
+
+/// A day in milliseconds.
+const DAY: i64 = 24 * 3_600_000;
+
+/// A fault in short, as lists show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaultLine {
+    /// Its number.
+    pub id: FaultId,
+    /// The project it was reported to.
+    pub project: ProjectId,
+    /// The line as it was reported first. `None`: nobody's line.
+    pub place: Option<Place>,
+    /// The function it is in.
+    pub function: Option<String>,
+    /// Its source line.
+    pub code: Option<String>,
+    /// The full type of the first report's exception.
+    pub exception_type: Option<String>,
+    /// Its message.
+    pub exception_message: Option<String>,
+    /// As git shows it.
+    pub author_name: Option<String>,
+    /// As git shows it.
+    pub author_mail: Option<String>,
+    /// When git says that the line was last changed, in milliseconds since 1970 UTC.
+    pub author_time: Option<i64>,
+    /// Occurrences so far.
+    pub count: u64,
+    /// In milliseconds since 1970 UTC.
+    pub first_seen: i64,
+    /// In milliseconds since 1970 UTC.
+    pub last_seen: i64,
+    /// When its one mail was decided on, in milliseconds since 1970 UTC.
+    pub mailed_at: Option<i64>,
+}
+
+/// All that happened on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DayTotal {
+    /// Occurrences.
+    pub occurrences: u64,
+    /// Faults that they are of.
+    pub faults: u64,
+}
+
+impl Tx<'_> {
+    /// The faults that occurred in `[from, to)`, by number.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn faults_between(&self, from: i64, to: i64) -> Result<Vec<FaultLine>, StoreError> {
+        let sql = "
+            SELECT id, project, place, function, code, exception_type, exception_message, author_name,
+                author_mail, author_time, count, first_seen, last_seen, mailed_at
+            FROM faults WHERE id IN (SELECT fault FROM tallies WHERE hour >= ?1 AND hour < ?2) ORDER BY id";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(params![from, to])?;
+        let mut faults = Vec::new();
+        while let Some(row) = rows.next()? {
+            faults.push(fault_line(row)?);
+        }
+        Ok(faults)
+    }
+
+    /// Occurrences of each fault on each day in `[from, to)`; days are counted from `from`, the first is 0.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn count_by_day(&self, from: i64, to: i64) -> Result<Vec<(FaultId, usize, u64)>, StoreError> {
+        let sql = "
+            SELECT fault, (hour - ?1) / ?3 AS day, SUM(count) FROM tallies
+            WHERE hour >= ?1 AND hour < ?2 GROUP BY fault, day";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| Ok((FaultId(row.get(0)?), row.get(1)?, row.get(2)?));
+        Ok(statement.query_map(params![from, to, DAY], read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// What happened on each of `days` days from `from` on.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn day_totals(&self, from: i64, days: usize) -> Result<Vec<DayTotal>, StoreError> {
+        let sql = "
+            SELECT (hour - ?1) / ?3 AS day, SUM(count), COUNT(DISTINCT fault) FROM tallies
+            WHERE hour >= ?1 AND hour < ?2 GROUP BY day";
+        let mut totals = vec![DayTotal::default(); days];
+        let to = from + i64::try_from(days).unwrap_or(0) * DAY;
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query(params![from, to, DAY])?;
+        while let Some(row) = rows.next()? {
+            if let Some(total) = totals.get_mut(row.get::<_, usize>(0)?) {
+                *total = DayTotal { occurrences: row.get(1)?, faults: row.get(2)? };
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Occurrences of one fault by the hour (its start) from `from` on, earliest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn hours_of_fault(&self, fault: FaultId, from: i64) -> Result<Vec<(i64, u64)>, StoreError> {
+        let sql = "SELECT hour, count FROM tallies WHERE fault = ?1 AND hour >= ?2 ORDER BY hour";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(statement.query_map(params![fault.0, from], read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// The faults seen last for which `wanted` says so, latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn find_faults(
+        &self,
+        limit: usize,
+        wanted: impl Fn(&FaultLine) -> bool,
+    ) -> Result<Vec<FaultLine>, StoreError> {
+        let sql = "
+            SELECT id, project, place, function, code, exception_type, exception_message, author_name,
+                author_mail, author_time, count, first_seen, last_seen, mailed_at
+            FROM faults ORDER BY last_seen DESC";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let fault = fault_line(row)?;
+            if wanted(&fault) {
+                found.push(fault);
+                if found.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets a fault and all that is kept of it. `false`: there is none of that number.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn remove_fault(&self, id: FaultId) -> Result<bool, StoreError> {
+        Ok(self.0.prepare_cached("DELETE FROM faults WHERE id = ?1")?.execute([id.0])? == 1)
+    }
+
+    /// The name of a project.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn project_name(&self, id: ProjectId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT name FROM projects WHERE id = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([id.0], |row| row.get(0)).optional()?)
+    }
+}
+
+fn fault_line(row: &Row<'_>) -> Result<FaultLine, StoreError> {
+    let place: Option<String> = row.get(2)?;
+    Ok(FaultLine {
+        id: FaultId(row.get(0)?),
+        project: ProjectId(row.get(1)?),
+        place: place.map(|text| serde_json::from_str(&text)).transpose()?,
+        function: row.get(3)?,
+        code: row.get(4)?,
+        exception_type: row.get(5)?,
+        exception_message: row.get(6)?,
+        author_name: row.get(7)?,
+        author_mail: row.get(8)?,
+        author_time: row.get(9)?,
+        count: row.get(10)?,
+        first_seen: row.get(11)?,
+        last_seen: row.get(12)?,
+        mailed_at: row.get(13)?,
+    })
+}

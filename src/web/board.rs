@@ -1,0 +1,524 @@
+//! The week: per developer, the faults that they caused and how often each occurred.
+//!
+//! A fault is its author's as mail goes: remapped, handed over, in the configured domain, by the rules as
+//! they are now, so that the address in a mail's link is the one on the page.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
+
+use super::Web;
+use super::chart::Bars;
+use super::door::Visitor;
+use super::page::{Answer, Problem, Shell, html};
+use super::params::Params;
+use super::show::{self, Count};
+use crate::notify::plain;
+use crate::store::{DayTotal, FaultId, FaultLine, Project, ProjectId};
+use crate::triage::identity::{AddressPolicy, responsible};
+use crate::triage::rules::{Code, RuleId, Rulebook};
+
+const DAY: i64 = 24 * 3_600_000;
+const WEEK: i64 = 7 * DAY;
+/// Weeks of the chart above the board, this one included.
+const WEEKS: usize = 12;
+/// Faults listed beneath each of the first developers, and how many developers those are; the rest have
+/// theirs a click away, so that the page stays small.
+const FAULTS_EACH: usize = 10;
+const WITH_FAULTS: usize = 40;
+
+/// What is asked of a week.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Its first moment, in milliseconds since 1970 UTC.
+    pub(super) start: i64,
+    known: bool,
+    old: bool,
+    project: Option<String>,
+    author: Option<String>,
+    sort: Sort,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Occurrences,
+    Faults,
+    New,
+    Name,
+}
+
+/// A week as asked.
+pub(super) struct Week {
+    /// Those who caused something, in the order asked for; last what is nobody's.
+    pub(super) developers: Vec<Developer>,
+    projects: Vec<Project>,
+    totals: Vec<DayTotal>,
+    hidden: usize,
+}
+
+/// Somebody, and what they caused.
+pub(super) struct Developer {
+    /// As git names them; empty: nobody.
+    pub(super) name: String,
+    /// Where their mail goes; empty: nobody.
+    pub(super) address: String,
+    /// Their faults, the most frequent first.
+    pub(super) faults: Vec<Caused>,
+    /// Faults that were never seen before this week.
+    pub(super) new: u64,
+    /// Occurrences this week.
+    pub(super) occurrences: u64,
+    /// Occurrences the week before.
+    pub(super) before: u64,
+    days: [u64; 7],
+}
+
+/// A fault in its week.
+pub(super) struct Caused {
+    /// The fault.
+    pub(super) fault: FaultLine,
+    /// Its project's name.
+    pub(super) project: String,
+    /// Occurrences this week.
+    pub(super) occurrences: u64,
+    /// Whether it was never seen before.
+    pub(super) new: bool,
+    /// The known error that it is.
+    pub(super) known: Option<RuleId>,
+    /// Whether its line was last changed before the cutoff.
+    pub(super) old: bool,
+}
+
+impl Asked {
+    /// Reads the address; `now` says which week is this one.
+    ///
+    /// # Errors
+    /// It names a week that is none.
+    pub(super) fn read(params: &Params, now: i64) -> Result<Self, Problem> {
+        let wrong =
+            |said: &str| Problem::new(StatusCode::BAD_REQUEST, "That is no week", said).way("/", "This week");
+        let at = match (params.given("week"), params.given("timestamp")) {
+            (Some(day), _) => day
+                .parse::<civil::Date>()
+                .and_then(|date| date.to_zoned(TimeZone::UTC))
+                .map_err(|_| wrong("week takes a day, such as 2026-11-15."))?
+                .timestamp(),
+            (None, Some(seconds)) => seconds
+                .parse::<f64>()
+                .ok()
+                .filter(|seconds| seconds.abs() < 1e11)
+                .and_then(|seconds| {
+                    #[expect(clippy::cast_possible_truncation, reason = "seconds, within bounds")]
+                    Timestamp::from_second(seconds as i64).ok()
+                })
+                .ok_or_else(|| wrong("timestamp takes seconds since 1970."))?,
+            (None, None) => Timestamp::from_millisecond(now).unwrap_or_default(),
+        };
+        let start = start_of_week(at).ok_or_else(|| wrong("It lies outside of the calendar."))?;
+        Ok(Self {
+            start,
+            known: params.is_on("include_known_errors"),
+            old: params.is_on("include_modified_before_min_date"),
+            project: params.given("project").map(str::to_owned),
+            author: params.given("author").map(str::to_owned),
+            sort: match params.get("sort") {
+                "faults" => Sort::Faults,
+                "new" => Sort::New,
+                "name" => Sort::Name,
+                _ => Sort::Occurrences,
+            },
+        })
+    }
+}
+
+/// Midnight of the Sunday before, in UTC.
+fn start_of_week(at: Timestamp) -> Option<i64> {
+    let date = at.to_zoned(TimeZone::UTC).date();
+    let back = i64::from(date.weekday().to_sunday_zero_offset());
+    let sunday = date.checked_sub(back.days()).ok()?;
+    Some(sunday.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
+impl Web {
+    /// Reads a week.
+    pub(super) async fn week(&self, asked: Asked) -> Result<Week, Problem> {
+        let addresses = self.0.settings.addresses.clone();
+        let now = self.0.clock.now();
+        self.read(move |tx| {
+            let (from, to) = (asked.start, asked.start + WEEK);
+            let book = tx.rulebook()?;
+            let projects = tx.projects()?;
+            let mut counts: HashMap<FaultId, [u64; 14]> = HashMap::new();
+            for (fault, day, count) in tx.count_by_day(from - WEEK, to)? {
+                if let Some(slot) = counts.entry(fault).or_insert([0; 14]).get_mut(day) {
+                    *slot += count;
+                }
+            }
+            let earlier = i64::try_from(WEEKS - 1).unwrap_or(0) * WEEK;
+            let totals = tx.day_totals(from - earlier, WEEKS * 7)?;
+            let faults = tx.faults_between(from - WEEK, to)?;
+            let mut board = Board { book: &book, addresses: &addresses, asked: &asked, now, hidden: 0 };
+            let developers = board.gather(faults, &counts, &projects);
+            Ok(Week { developers, projects, totals, hidden: board.hidden })
+        })
+        .await
+    }
+}
+
+/// A board being put together.
+struct Board<'a> {
+    book: &'a Rulebook,
+    addresses: &'a AddressPolicy,
+    asked: &'a Asked,
+    now: Timestamp,
+    hidden: usize,
+}
+
+impl Board<'_> {
+    fn gather(
+        &mut self,
+        faults: Vec<FaultLine>,
+        counts: &HashMap<FaultId, [u64; 14]>,
+        projects: &[Project],
+    ) -> Vec<Developer> {
+        let mut developers: HashMap<String, Developer> = HashMap::new();
+        for fault in faults {
+            let Some(days) = counts.get(&fault.id) else { continue };
+            let project = project_name(projects, fault.project);
+            if self.asked.project.as_ref().is_some_and(|wanted| *wanted != project) {
+                continue;
+            }
+            let known = known_error(self.book, &fault, self.now);
+            let cutoff = self.book.settings.cutoff.map(Timestamp::as_millisecond);
+            let old = cutoff.zip(fault.author_time).is_some_and(|(cutoff, changed)| changed < cutoff);
+            let this_week: u64 = days[7..].iter().sum();
+            if (known.is_some() && !self.asked.known) || (old && !self.asked.old) {
+                self.hidden += usize::from(this_week > 0);
+                continue;
+            }
+            let address = answers_for(&fault, self.book, self.addresses).unwrap_or_default();
+            if self.asked.author.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&address)) {
+                continue;
+            }
+            let developer = developers.entry(address.to_ascii_lowercase()).or_insert_with(|| Developer {
+                name: String::new(),
+                address,
+                faults: Vec::new(),
+                new: 0,
+                occurrences: 0,
+                before: 0,
+                days: [0; 7],
+            });
+            developer.before += days[..7].iter().sum::<u64>();
+            if this_week == 0 {
+                continue;
+            }
+            let new = fault.first_seen >= self.asked.start;
+            developer.occurrences += this_week;
+            developer.new += u64::from(new);
+            developer.days.iter_mut().zip(&days[7..]).for_each(|(sum, day)| *sum += day);
+            // Git's name is theirs only where the address is git's, too.
+            let own = fault
+                .author_mail
+                .as_deref()
+                .is_some_and(|mail| mail.eq_ignore_ascii_case(&developer.address));
+            if own && developer.name.is_empty() {
+                developer.name = show::name(fault.author_name.as_deref());
+            }
+            developer.faults.push(Caused { fault, project, occurrences: this_week, new, known, old });
+        }
+        let mut developers: Vec<Developer> =
+            developers.into_values().filter(|developer| !developer.faults.is_empty()).collect();
+        for developer in &mut developers {
+            developer.faults.sort_by_key(|caused| (std::cmp::Reverse(caused.occurrences), caused.fault.id));
+        }
+        let sort = self.asked.sort;
+        developers.sort_by(|a, b| {
+            let nobody = a.address.is_empty().cmp(&b.address.is_empty());
+            let asked = match sort {
+                Sort::Occurrences => b.occurrences.cmp(&a.occurrences),
+                Sort::Faults => b.faults.len().cmp(&a.faults.len()),
+                Sort::New => b.new.cmp(&a.new),
+                Sort::Name => a.called().to_lowercase().cmp(&b.called().to_lowercase()),
+            };
+            nobody.then(asked).then(b.occurrences.cmp(&a.occurrences)).then_with(|| a.address.cmp(&b.address))
+        });
+        developers
+    }
+}
+
+/// The living known error that a fault is.
+pub(super) fn known_error(book: &Rulebook, fault: &FaultLine, now: Timestamp) -> Option<RuleId> {
+    let path = fault.place.as_ref()?.path.to_string();
+    let code = Code { file: &path, function: fault.function.as_deref(), text: fault.code.as_deref() };
+    book.known_error(code, now).map(|(id, _)| id)
+}
+
+/// The address of whoever answers for a fault's line now.
+pub(super) fn answers_for(fault: &FaultLine, book: &Rulebook, addresses: &AddressPolicy) -> Option<String> {
+    let path = fault.place.as_ref().map(|place| place.path.to_string()).unwrap_or_default();
+    let person = responsible(fault.author_mail.as_deref()?, &path, book, addresses).ok()?;
+    Some(person.address)
+}
+
+/// A project's name.
+pub(super) fn project_name(projects: &[Project], id: ProjectId) -> String {
+    let project = projects.iter().find(|project| project.id == id);
+    project.map_or_else(|| format!("project {}", id.0), |project| project.name.clone())
+}
+
+impl Developer {
+    /// The name, else the address.
+    pub(super) fn called(&self) -> String {
+        match (self.name.is_empty(), self.address.is_empty()) {
+            (false, _) => self.name.clone(),
+            (true, false) => show::name(Some(&self.address)),
+            (true, true) => "Nobody".to_owned(),
+        }
+    }
+
+    fn bars(&self, start: i64) -> Bars {
+        let days = (0..7).map(|n| show::weekday(start + n * DAY));
+        let labels: Vec<String> = days.collect();
+        let words = labels.iter().zip(self.days).map(|(day, n)| format!("{day}: {n}"));
+        let words = words.collect::<Vec<_>>().join(", ");
+        Bars { values: self.days.to_vec(), labels, words, bright: 0..7, width: 140, height: 28, gap: 0.2 }
+    }
+
+    /// Against the week before, in words, and whether it is more or less.
+    fn change(&self) -> (String, &'static str) {
+        match (self.before, self.occurrences) {
+            (0, _) => ("first".to_owned(), ""),
+            (before, now) if now > before => (format!("▲ {}", show::short(now - before)), "up"),
+            (before, now) if now < before => (format!("▼ {}", show::short(before - now)), "down"),
+            _ => ("same".to_owned(), ""),
+        }
+    }
+}
+
+impl Caused {
+    /// The last part of the exception's type, or what stands for it.
+    pub(super) fn kind(&self) -> String {
+        kind(&self.fault)
+    }
+
+    /// Occurrences to be shown.
+    pub(super) fn count(&self) -> Count {
+        Count(self.occurrences)
+    }
+
+    /// On one line.
+    pub(super) fn message(&self) -> String {
+        show::gist(self.fault.exception_message.as_deref())
+    }
+
+    /// `shop/cart.py:15`.
+    pub(super) fn at(&self) -> String {
+        at(&self.fault)
+    }
+
+    fn function(&self) -> String {
+        show::name(self.fault.function.as_deref())
+    }
+}
+
+/// The last part of the type of a fault's exception: of `shop.errors.CheckoutError` the `CheckoutError`.
+pub(super) fn kind(fault: &FaultLine) -> String {
+    let full = show::name(fault.exception_type.as_deref());
+    let last = full.rsplit(['.', ':', '\\']).find(|part| !part.is_empty());
+    last.unwrap_or("Error").to_owned()
+}
+
+/// A fault's place: `shop/cart.py:15`.
+pub(super) fn at(fault: &FaultLine) -> String {
+    let place = fault.place.as_ref();
+    place.map_or("nobody’s line".to_owned(), |place| {
+        format!("{}:{}", show::name(Some(&place.path.to_string())), place.line)
+    })
+}
+
+/// What one developer's entry shows.
+struct Row<'a> {
+    developer: &'a Developer,
+    bars: Bars,
+    change: (String, &'static str),
+    shown: &'a [Caused],
+    all: String,
+    more: usize,
+}
+
+impl Row<'_> {
+    fn faults(&self) -> Count {
+        Count(self.developer.faults.len() as u64)
+    }
+
+    fn fresh(&self) -> Count {
+        Count(self.developer.new)
+    }
+
+    fn occurrences(&self) -> Count {
+        Count(self.developer.occurrences)
+    }
+
+    fn total(&self) -> String {
+        show::of(self.developer.faults.len() as u64, "fault")
+    }
+}
+
+#[derive(Template)]
+#[template(path = "web/week.html")]
+struct WeekPage<'a> {
+    shell: Shell,
+    span: String,
+    current: bool,
+    earlier: String,
+    later: String,
+    columns: Vec<(&'static str, String, bool)>,
+    projects: &'a [Project],
+    asked: &'a Asked,
+    day: String,
+    rows: Vec<Row<'a>>,
+    totals: [(&'static str, Count); 4],
+    occurrences: Bars,
+    faults: Bars,
+    weeks: Vec<(String, Count, Count)>,
+    axis: (String, String),
+    /// How many faults are left out; empty: none.
+    hidden_words: String,
+    hidden_link: String,
+    everybody: String,
+    sheets: [String; 2],
+    address: String,
+    ever: bool,
+}
+
+impl WeekPage<'_> {
+    fn is_project(&self, name: &str) -> bool {
+        self.asked.project.as_deref() == Some(name)
+    }
+}
+
+/// The board.
+pub(super) async fn page(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
+    let now = web.now();
+    let asked = Asked::read(&params, now)?;
+    let week = web.week(asked.clone()).await?;
+    let start = asked.start;
+    let day = |offset: i64| show::day(start + offset * WEEK);
+    let with =
+        |name: &str, value: &str| params.link("/", &[("week", &day(0)), ("timestamp", ""), (name, value)]);
+    let one = asked.author.is_some();
+    let rows = week.developers.iter().enumerate().map(|(n, developer)| {
+        let most = if one {
+            usize::MAX
+        } else if n < WITH_FAULTS {
+            FAULTS_EACH
+        } else {
+            0
+        };
+        let shown = &developer.faults[..developer.faults.len().min(most)];
+        Row {
+            developer,
+            bars: developer.bars(start),
+            change: developer.change(),
+            shown,
+            all: with("author", &developer.address),
+            more: developer.faults.len() - shown.len(),
+        }
+    });
+    let sum = |of: fn(&Developer) -> u64| week.developers.iter().map(of).sum::<u64>();
+    let (faults, occurrences) = (sum(|d| d.faults.len() as u64), sum(|d| d.occurrences));
+    let people = week.developers.iter().filter(|d| !d.address.is_empty()).count() as u64;
+    let column = |name: &'static str, key: &str, sort: Sort| (name, with("sort", key), asked.sort == sort);
+    let page = WeekPage {
+        shell: Shell::new(format!("Week of {}", day(0)), "week", visitor).saying(&params),
+        span: format!("{} – {}", show::short_day(start), show::short_day(start + 6 * DAY)),
+        current: (start..start + WEEK).contains(&now),
+        earlier: params.link("/", &[("week", &day(-1)), ("timestamp", "")]),
+        later: params.link("/", &[("week", &day(1)), ("timestamp", "")]),
+        columns: vec![
+            column("Developer", "name", Sort::Name),
+            column("Faults", "faults", Sort::Faults),
+            column("New", "new", Sort::New),
+            column("Occurrences", "", Sort::Occurrences),
+        ],
+        projects: &week.projects,
+        day: day(0),
+        totals: [
+            ("occurrences", Count(occurrences)),
+            ("faults", Count(faults)),
+            ("of them new", Count(sum(|d| d.new))),
+            ("developers", Count(people)),
+        ],
+        occurrences: chart(&week.totals, "Occurrences", start, |day| day.occurrences),
+        faults: chart(&week.totals, "Faults", start, |day| day.faults),
+        weeks: by_week(&week.totals, start),
+        axis: (day(1 - i64::try_from(WEEKS).unwrap_or(0)), show::day(start + 6 * DAY)),
+        hidden_words: match week.hidden {
+            0 => String::new(),
+            n => show::of(n as u64, "fault"),
+        },
+        hidden_link: params
+            .link("/", &[("include_known_errors", "1"), ("include_modified_before_min_date", "1")]),
+        everybody: if one { with("author", "") } else { String::new() },
+        sheets: ["/week.csv", "/week.json"]
+            .map(|path| params.link(path, &[("week", &day(0)), ("timestamp", ""), ("sort", "")])),
+        address: web.address("/api/v1/reports"),
+        ever: week.totals.iter().any(|day| day.occurrences > 0),
+        rows: rows.collect(),
+        asked: &asked,
+    };
+    html(&page)
+}
+
+fn chart(totals: &[DayTotal], what: &str, start: i64, of: fn(&DayTotal) -> u64) -> Bars {
+    let first = start - i64::try_from(WEEKS - 1).unwrap_or(0) * WEEK;
+    let values: Vec<u64> = totals.iter().map(of).collect();
+    let labels = (0..).map(|n| show::weekday(first + n * DAY)).take(values.len()).collect();
+    let most = values.iter().copied().max().unwrap_or(0);
+    let words = format!(
+        "{what} a day over {WEEKS} weeks, {} on the busiest day; the table below has the weeks",
+        show::exact(most)
+    );
+    let bright = values.len().saturating_sub(7)..values.len();
+    Bars { values, labels, words, bright, width: 840, height: 64, gap: 0.25 }
+}
+
+/// Occurrences of each week of the chart, and the faults of its busiest day, latest first.
+fn by_week(totals: &[DayTotal], start: i64) -> Vec<(String, Count, Count)> {
+    let weeks = totals.chunks(7).rev().zip(0..).map(|(days, back)| {
+        let occurrences = days.iter().map(|day| day.occurrences).sum();
+        let faults = days.iter().map(|day| day.faults).max().unwrap_or(0);
+        (show::day(start - back * WEEK), Count(occurrences), Count(faults))
+    });
+    weeks.collect()
+}
+
+/// The anchor of a developer, as mails link to it.
+fn anchor(address: &str) -> String {
+    plain::line(address, 254)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weeks_begin_on_sunday() {
+        let check = |at: &str, expected: &str| {
+            let start = start_of_week(at.parse().unwrap()).unwrap();
+            assert_eq!(show::day(start), expected, "{at}");
+        };
+        check("2026-11-20T12:00:00Z", "2026-11-15");
+        check("2026-11-15T00:00:00Z", "2026-11-15");
+        check("2026-11-14T23:59:59Z", "2026-11-08");
+        check("2026-01-01T00:00:00Z", "2025-12-28");
+    }
+}

@@ -1,0 +1,282 @@
+//! The door that every request comes in by, and every answer goes out by.
+//!
+//! A browser is known by one cookie, a secret of 128 random bits. Where somebody is signed in with it, the
+//! store has its SHA-256. Forms carry a token derived from the secret, so that no other site, and nobody
+//! with another cookie, can fill one in.
+
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use http_body_util::{BodyExt, Limited};
+use sha2::{Digest, Sha256};
+
+use super::page::Problem;
+use super::params::Params;
+use super::{SignIn, Web, attempts};
+use crate::pipeline::random_id;
+use crate::store::{Account, AccountRole};
+
+/// Bytes of a form as sent.
+const FORM: usize = 256 << 10;
+/// How long a browser that is not used stays signed in, in milliseconds.
+pub(super) const SESSION: i64 = 14 * 24 * 3_600_000;
+/// Use of a session is noted this often, in milliseconds.
+const NOTE_USE: i64 = 3_600_000;
+
+/// What one needs to come in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Need {
+    /// Nothing.
+    Nothing,
+    /// Nothing, not even a form: the address is nobody's, and whoever asks is told so.
+    Nowhere,
+    /// To be signed in, with at least this role.
+    Role(AccountRole),
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Visitor {
+    /// The browser's secret.
+    secret: String,
+    /// Who is signed in.
+    pub(super) account: Option<Account>,
+    /// What they may do. `None`: nothing that needs signing in.
+    pub(super) role: Option<AccountRole>,
+    /// Where the request comes from, as far as its connection tells.
+    pub(super) household: String,
+    /// Whether the browser has just been given its secret.
+    new: bool,
+}
+
+impl Visitor {
+    /// What this browser's forms carry.
+    pub(super) fn token(&self) -> String {
+        digest(&format!("form {}", self.secret))
+    }
+
+    /// What the store knows this browser's secret by.
+    pub(super) fn session(&self) -> String {
+        digest(&self.secret)
+    }
+
+    /// Whether they may do what this role may.
+    pub(super) fn may(&self, role: AccountRole) -> bool {
+        self.role >= Some(role)
+    }
+
+    /// Who is named as having changed something.
+    pub(super) fn who(&self) -> String {
+        self.account.as_ref().map_or("somebody (sign-in is off)".to_owned(), |account| account.mail.clone())
+    }
+}
+
+/// A form that this browser was given by us, filled in.
+#[derive(Debug, Clone)]
+pub(super) struct Posted(pub(super) Params);
+
+/// Lets a request in, or not.
+pub(super) async fn door(
+    State((web, need)): State<(Web, Need)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let household = from.map_or("unknown".to_owned(), |ConnectInfo(from)| attempts::household(from.ip()));
+    let visitor = match web.visitor(request.headers(), household).await {
+        Ok(visitor) => visitor,
+        Err(problem) => return with_headers(problem.into_response()),
+    };
+    request.extensions_mut().insert(visitor.clone());
+    let mut response = match web.admit(&visitor, need, request).await {
+        Ok(request) => next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.page(&visitor);
+    }
+    if visitor.new && !response.headers().contains_key(header::SET_COOKIE) {
+        web.hand_out(&visitor.secret, &mut response);
+    }
+    with_headers(response)
+}
+
+impl Web {
+    /// Finds out who asks.
+    async fn visitor(&self, headers: &HeaderMap, household: String) -> Result<Visitor, Problem> {
+        let open = self.0.settings.sign_in == SignIn::Off;
+        let known = self.secret(headers);
+        let new = known.is_none();
+        let secret = known.unwrap_or_else(random_id);
+        let mut visitor = Visitor { secret, account: None, role: None, household, new };
+        if open {
+            visitor.role = Some(AccountRole::Admin);
+        } else if !new {
+            let (now, hash) = (self.now(), visitor.session());
+            let session = {
+                let hash = hash.clone();
+                self.read(move |tx| Ok(tx.account_of_session(&hash, now)?)).await?
+            };
+            if let Some((account, used_at)) = session {
+                if now - used_at > NOTE_USE {
+                    self.write(move |tx| Ok(tx.use_session(&hash, now, now + SESSION)?)).await?;
+                }
+                visitor.role = Some(account.role);
+                visitor.account = Some(account);
+            }
+        }
+        Ok(visitor)
+    }
+
+    /// Turns away who may not come in, and posts that are not from our own forms.
+    async fn admit(&self, visitor: &Visitor, need: Need, request: Request) -> Result<Request, Response> {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if let Need::Role(role) = need
+            && !visitor.may(role)
+        {
+            return Err(match visitor.role {
+                None if reads => {
+                    let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                    let query = [("next", next)].into_iter().filter(|(_, next)| *next != "/");
+                    Redirect::to(&Params::default().link("/sign_in", &query.collect::<Vec<_>>()))
+                        .into_response()
+                }
+                None => Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "You are not signed in",
+                    "Nothing was changed. Sign in and send the form again.",
+                )
+                .way("/sign_in", "Sign in")
+                .into_response(),
+                Some(_) => Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "This is not for you",
+                    &format!("It takes the role {}. An admin can give it to you.", role.as_str()),
+                )
+                .into_response(),
+            });
+        }
+        if reads || matches!(need, Need::Nowhere) {
+            return Ok(request);
+        }
+        if !is_our_own(request.headers()) {
+            let said = "Another site has sent it, or a program that does not say where it comes from.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "The form was refused", said).into_response());
+        }
+        let (mut parts, body) = request.into_parts();
+        let Ok(body) = Limited::new(body, FORM).collect().await else {
+            let said = format!("A form holds {} KB at most. Shorten what you wrote.", FORM >> 10);
+            return Err(
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "That is too much", &said).into_response()
+            );
+        };
+        let posted = Params::parse(&body.to_bytes());
+        if visitor.new || posted.get("token") != visitor.token() {
+            let said =
+                "It was made for another browser, or before you signed in. Load it again, then send it.";
+            return Err(Problem::new(StatusCode::FORBIDDEN, "The form is stale", said).into_response());
+        }
+        parts.extensions.insert(Posted(posted));
+        Ok(Request::from_parts(parts, Body::empty()))
+    }
+
+    /// The secret in a request's cookie, if it looks like one of ours.
+    fn secret(&self, headers: &HeaderMap) -> Option<String> {
+        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let mut pairs =
+            cookies.flat_map(|cookies| cookies.split(';')).filter_map(|c| c.trim().split_once('='));
+        let value = pairs.find(|(name, _)| *name == self.cookie()).map(|(_, value)| value)?;
+        let whole = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
+        whole.then(|| value.to_owned())
+    }
+
+    fn is_https(&self) -> bool {
+        self.0.settings.mail.public_url.starts_with("https://")
+    }
+
+    /// `__Host-` has browsers hold us to `Secure` and to this very host.
+    fn cookie(&self) -> &'static str {
+        if self.is_https() { "__Host-blamed" } else { "blamed" }
+    }
+
+    /// Gives a browser its secret.
+    pub(super) fn hand_out(&self, secret: &str, response: &mut Response) {
+        let secure = if self.is_https() { "; Secure" } else { "" };
+        let age = SESSION / 1_000;
+        let cookie =
+            format!("{}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}", self.cookie());
+        let cookie = HeaderValue::try_from(cookie).expect("digits and plain words");
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+}
+
+/// Whether a post comes from a page of ours, as browsers tell it. One that tells nothing is no browser of
+/// today.
+fn is_our_own(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site")
+        && site != "same-origin"
+    {
+        return false;
+    }
+    match (text("origin"), text("host")) {
+        (Some(origin), Some(host)) => {
+            origin.split_once("://").is_some_and(|(_, at)| at.eq_ignore_ascii_case(host))
+        }
+        // Behind a proxy that drops `Host`, `Sec-Fetch-Site` has said it.
+        _ => text("sec-fetch-site").is_some(),
+    }
+}
+
+fn with_headers(mut response: Response) -> Response {
+    const ALWAYS: [(&str, &str); 6] = [
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+             frame-ancestors 'none'",
+        ),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ];
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // What is on a page is for those who may see it now.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(super) fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn posts_from_elsewhere_are_told_by_their_headers() {
+        let check = |headers: &[(&'static str, &'static str)], expected: bool| {
+            let map = headers.iter().map(|(k, v)| (k.parse().unwrap(), HeaderValue::from_static(v)));
+            assert_eq!(is_our_own(&map.collect()), expected, "{headers:?}");
+        };
+        let host = ("host", "b.example:9029");
+        check(&[host], false);
+        check(&[host, ("origin", "http://b.example:9029")], true);
+        check(&[host, ("origin", "https://b.example:9029"), ("sec-fetch-site", "same-origin")], true);
+        check(&[host, ("origin", "http://b.example")], false);
+        check(&[host, ("origin", "null")], false);
+        check(&[host, ("origin", "http://evil.example"), ("sec-fetch-site", "same-origin")], false);
+        check(&[host, ("origin", "http://b.example:9029"), ("sec-fetch-site", "same-site")], false);
+        check(&[("sec-fetch-site", "cross-site")], false);
+    }
+}

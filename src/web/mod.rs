@@ -1,0 +1,178 @@
+//! The pages that people look at: who causes what this week, why it was them, and which errors are known.
+//!
+//! Every request comes in by the [`door`]: it finds out who asks, turns away who may not, refuses posts that
+//! another site or another browser made up, and puts the strict headers on whatever is answered. Behind it a
+//! page reads the store in one transaction, shapes what it shows, and has a template lay it out. There is
+//! no JavaScript.
+//!
+//! Everything from a report is hostile. Templates escape; control characters and overrides of the reading
+//! direction are made visible before (`notify::plain`).
+
+mod attempts;
+mod board;
+mod chart;
+mod door;
+mod fault;
+mod form;
+mod outbox;
+mod page;
+mod params;
+mod people;
+mod projects;
+mod rules;
+mod search;
+mod settings;
+mod sheet;
+mod show;
+mod sign_in;
+mod trace;
+mod trial;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+use self::attempts::Attempts;
+use self::door::{Need, door};
+use self::page::Problem;
+use crate::clock::Clock;
+use crate::notify;
+use crate::notify::outbox::Outbox;
+use crate::store::{AccountRole, Store, StoreError, Tx};
+use crate::triage::identity::AddressPolicy;
+
+/// How the pages are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whether one has to sign in to see anything.
+    pub sign_in: SignIn,
+    /// As whom mails are sent, and how browsers reach the pages.
+    pub mail: notify::Settings,
+    /// How git's addresses become people's.
+    pub addresses: AddressPolicy,
+}
+
+/// Whether one has to sign in to see anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SignIn {
+    /// One has to.
+    #[default]
+    Required,
+    /// Everybody who reaches the pages may do everything: for a closed network.
+    Off,
+}
+
+/// The pages. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Web(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    clock: Clock,
+    outbox: Arc<Outbox>,
+    settings: Settings,
+    attempts: Attempts,
+}
+
+impl Web {
+    /// Pages over `store`; mails that they owe are delivered by `outbox`.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, outbox: Arc<Outbox>, settings: Settings) -> Self {
+        Self(Arc::new(Inner { store, clock, outbox, settings, attempts: Attempts::default() }))
+    }
+
+    /// Its routes, and its answer to every address that is nobody's.
+    pub fn router(self) -> Router {
+        let nobody = Router::new()
+            .route(page::style_address(), get(page::style))
+            .route("/favicon.svg", get(page::favicon))
+            .route("/favicon.ico", get(page::favicon))
+            .route("/check_health", get(page::check_health))
+            .route("/sign_in", get(sign_in::form).post(sign_in::ask))
+            .route("/sign_in/{secret}", get(sign_in::confirm).post(sign_in::enter));
+        let reader = Router::new()
+            .route("/", get(board::page))
+            .route("/get_weekly_error_report", get(board::page))
+            .route("/week.csv", get(sheet::csv))
+            .route("/week.json", get(sheet::json))
+            .route("/faults/{id}", get(fault::page))
+            .route("/faults/{id}/occurrences/{occurrence}", get(fault::raw))
+            .route("/view_traceback", get(fault::view_traceback))
+            .route("/search", get(search::page))
+            .route("/rules", get(rules::list))
+            .route("/rules/{id}", get(rules::show))
+            .route("/you", get(people::you))
+            .route("/you/sign_out", post(people::sign_out));
+        let mut developer = Router::new()
+            .route("/rules/{id}", post(rules::change))
+            .route("/faults/{id}/delete", post(fault::delete));
+        for list in form::List::ALL {
+            let (show, add) = (rules::blank, rules::add);
+            let show = move |web, visitor, query| show(list, web, visitor, query);
+            let add = move |web, visitor, posted| add(list, web, visitor, posted);
+            developer = developer.route(list.address(), get(show).post(add));
+        }
+        let admin = Router::new()
+            .route("/admin", get(settings::page))
+            .route("/settings", get(settings::page).post(settings::change))
+            .route("/view_config", get(settings::page))
+            .route("/changes", get(settings::changes))
+            .route("/projects", get(projects::page).post(projects::change))
+            .route("/people", get(people::page).post(people::change))
+            .route("/outbox", get(outbox::page))
+            .route("/outbox/{id}", get(outbox::one).post(outbox::retry));
+        let behind = |routes: Router<Self>, need| {
+            routes.route_layer(from_fn_with_state((self.clone(), need), door)).with_state(self.clone())
+        };
+        Router::new()
+            .merge(behind(nobody, Need::Nothing))
+            .merge(behind(reader, Need::Role(AccountRole::Reader)))
+            .merge(behind(developer, Need::Role(AccountRole::Developer)))
+            .merge(behind(admin, Need::Role(AccountRole::Admin)))
+            .merge(
+                Router::new()
+                    .fallback(page::nowhere)
+                    .layer(from_fn_with_state((self.clone(), Need::Nowhere), door)),
+            )
+    }
+
+    /// The address that makes the first admin, once. `None`: there is one already, or none is needed.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn first_admin_link(&self) -> Result<Option<String>, StoreError> {
+        if self.0.settings.sign_in == SignIn::Off {
+            return Ok(None);
+        }
+        let path = sign_in::first_admin(&self.0.store, self.0.clock.now().as_millisecond())?;
+        Ok(path.map(|path| self.address(&path)))
+    }
+
+    /// The address of a page as browsers know it.
+    fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.0.settings.mail.public_url.trim_end_matches('/'))
+    }
+
+    fn now(&self) -> i64 {
+        self.0.clock.now().as_millisecond()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = self.0.store.clone();
+        tokio::task::spawn_blocking(move || store.read(work)).await.expect("reading does not panic")
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let store = self.0.store.clone();
+        tokio::task::spawn_blocking(move || store.write(work)).await.expect("writing does not panic")
+    }
+}

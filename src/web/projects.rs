@@ -1,0 +1,85 @@
+//! Projects, and the keys that their programs report with.
+
+use askama::Template;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Redirect};
+
+use super::Web;
+use super::door::{Posted, Visitor};
+use super::page::{Answer, Problem, Shell, html};
+use super::params::Params;
+use super::show::When;
+use crate::pipeline::random_id;
+use crate::store::{Project, ProjectId};
+
+#[derive(Template)]
+#[template(path = "web/projects.html")]
+struct ProjectsPage {
+    shell: Shell,
+    projects: Vec<(Project, Vec<Shown>)>,
+    address: String,
+}
+
+/// A key as it is shown.
+struct Shown {
+    key: String,
+    created: When,
+    revoked: Option<When>,
+}
+
+/// All projects.
+pub(super) async fn page(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
+    let now = web.now();
+    let projects = web
+        .read(move |tx| {
+            let mut all = Vec::new();
+            for project in tx.projects()? {
+                let keys = tx.all_keys(project.id)?.into_iter().map(|key| Shown {
+                    key: key.key,
+                    created: When { at: key.created_at, now },
+                    revoked: key.revoked_at.map(|at| When { at, now }),
+                });
+                all.push((project, keys.collect()));
+            }
+            Ok(all)
+        })
+        .await?;
+    let shell = Shell::new("Projects", "projects", visitor).saying(&params);
+    html(&ProjectsPage { shell, projects, address: web.address("/api/v1/reports") })
+}
+
+/// Makes or revokes a key.
+pub(super) async fn change(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    Extension(Posted(posted)): Extension<Posted>,
+) -> Answer {
+    let (who, now) = (visitor.who(), web.now());
+    let project = posted.get("project").parse().map(ProjectId).unwrap_or(ProjectId(0));
+    let key = posted.get("revoke").to_owned();
+    let said = web
+        .write(move |tx| {
+            let name = tx.project_name(project)?.ok_or_else(|| {
+                let said = "The form names a project that is not there any more.";
+                Problem::missing("There is no such project", said).way("/projects", "All projects")
+            })?;
+            let subject = format!("project {name}");
+            if key.is_empty() {
+                tx.add_key(project, &random_id(), now)?;
+                tx.note_change(&who, &subject, "a new key", now)?;
+                return Ok("key-made");
+            }
+            if !tx.revoke_key(project, &key, now)? {
+                return Ok("same");
+            }
+            // The log is read by more people than the key is for.
+            tx.note_change(&who, &subject, &format!("revoked the key {}…", key.get(..6).unwrap_or("")), now)?;
+            Ok("key-revoked")
+        })
+        .await?;
+    Ok(Redirect::to(&format!("/projects?said={said}")).into_response())
+}

@@ -1,0 +1,304 @@
+//! The lists that people keep: shown, tried, added to, edited, switched off, removed.
+//!
+//! An edit says which version of the rule it began with. Where somebody was faster, it is not saved: the
+//! page shows what stands there now beside what was meant.
+
+use askama::Template;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+
+use super::Web;
+use super::door::{Posted, Visitor};
+use super::form::{Form, Input, List, describe, terms};
+use super::page::{Answer, Problem, Shell, html};
+use super::params::Params;
+use super::show::{Count, When};
+use super::trial::Trial;
+use crate::store::{Change, StoredRule};
+use crate::triage::rules::{Rule, RuleId};
+
+#[derive(Template)]
+#[template(path = "web/rules.html")]
+struct RulesPage {
+    shell: Shell,
+    lists: Vec<(List, Vec<Entry>)>,
+}
+
+/// A rule in its list.
+struct Entry {
+    id: i64,
+    words: String,
+    terms: String,
+    hits: Count,
+    last_hit: Option<When>,
+    created: When,
+    created_by: String,
+    off: bool,
+    expired: bool,
+}
+
+#[derive(Template)]
+#[template(path = "web/rule.html")]
+struct RulePage {
+    shell: Shell,
+    form: Form,
+    /// The stored rule that is edited. `None`: a new one.
+    entry: Option<Entry>,
+    version: i64,
+    trial: Option<Trial>,
+    /// What stands there now, where somebody else was faster.
+    conflict: String,
+    address: String,
+    changes: Vec<(When, Change)>,
+}
+
+/// All lists.
+pub(super) async fn list(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
+    let now = web.now();
+    let rules = web.read(|tx| Ok(tx.rules()?)).await?;
+    let lists = List::ALL.map(|list| {
+        let own = rules.iter().filter(|stored| stored.rule.kind() == list.kind());
+        (list, own.map(|stored| entry(stored, now)).collect())
+    });
+    let shell = Shell::new("Rules", "rules", visitor).saying(&params);
+    html(&RulesPage { shell, lists: lists.into() })
+}
+
+/// The empty form of a list.
+pub(super) async fn blank(
+    list: List,
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
+    let form = Form::blank(list, &params);
+    // Filled in from a fault, it shows at once what it would do.
+    let trial = match Form::read(list, &params) {
+        Ok(rule) => Some(web.try_rule(&rule, None).await?),
+        Err(_) => None,
+    };
+    html(&new_page(visitor, form, trial))
+}
+
+/// Tries or adds a rule.
+pub(super) async fn add(
+    list: List,
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    Extension(Posted(posted)): Extension<Posted>,
+) -> Answer {
+    let list = chosen(list, &posted);
+    let rule = match Form::read(list, &posted) {
+        Ok(rule) => rule,
+        Err(form) => return unprocessable(&new_page(visitor, form, None)),
+    };
+    if posted.get("action") != "save" {
+        let trial = web.try_rule(&rule, None).await?;
+        return html(&new_page(visitor, Form::blank(list, &posted), Some(trial)));
+    }
+    let (who, now) = (visitor.who(), web.now());
+    let (id, said) = web
+        .write(move |tx| {
+            // A form sent twice is one rule.
+            if let Some(same) = tx.rules()?.into_iter().find(|stored| stored.rule == rule) {
+                return Ok((same.id, "already"));
+            }
+            let id = tx.add_rule(&rule, &who, now)?;
+            let what = format!("added {}: {}", list.one().to_lowercase(), describe(&rule));
+            tx.note_change(&who, &subject(id), &what, now)?;
+            Ok((id, "added"))
+        })
+        .await?;
+    Ok(Redirect::to(&format!("/rules/{}?said={said}", id.0)).into_response())
+}
+
+/// One rule.
+pub(super) async fn show(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer {
+    let (stored, changes) = web.stored(&id).await?;
+    let trial = web.try_rule(&stored.rule, Some(stored.id)).await?;
+    let mut page = edit_page(visitor, &stored, changes, web.now());
+    page.trial = Some(trial);
+    page.shell = page.shell.saying(&params);
+    html(&page)
+}
+
+/// Tries or saves an edit, switches, removes.
+pub(super) async fn change(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+    Extension(Posted(posted)): Extension<Posted>,
+) -> Answer {
+    let (stored, changes) = web.stored(&id).await?;
+    let now = web.now();
+    let list = chosen(List::of(&stored.rule), &posted);
+    let action = posted.get("action").to_owned();
+    let page = |form: Form| {
+        let mut page = edit_page(visitor.clone(), &stored, changes.clone(), now);
+        page.version = posted.get("version").parse().unwrap_or(stored.version);
+        page.form = form;
+        page
+    };
+    let edit = match action.as_str() {
+        "off" => Edit::Switch(Some(now)),
+        "on" => Edit::Switch(None),
+        "remove" => Edit::Remove,
+        _ => match Form::read(list, &posted) {
+            Err(form) => return unprocessable(&page(form)),
+            Ok(rule) if action == "save" => Edit::Rewrite(rule),
+            Ok(rule) => {
+                let mut page = page(Form::blank(list, &posted));
+                page.trial = Some(web.try_rule(&rule, Some(stored.id)).await?);
+                return html(&page);
+            }
+        },
+    };
+    let version = posted.get("version").parse().unwrap_or(0);
+    let (id, who) = (stored.id, visitor.who());
+    let done = web.write(move |tx| {
+        let Some(before) = tx.rules()?.into_iter().find(|rule| rule.id == id) else { return Err(gone()) };
+        let (done, what, said) = match edit {
+            Edit::Rewrite(rule) if rule == before.rule && before.version == version => {
+                return Ok(Some("same"));
+            }
+            Edit::Rewrite(rule) => {
+                let what = format!("changed from {} to {}", describe(&before.rule), describe(&rule));
+                let what =
+                    format!("{what} ({} → {})", terms(&before.rule), terms(&rule)).replace(" ( → )", "");
+                (tx.edit_rule(id, version, &rule)?, what, "edited")
+            }
+            Edit::Switch(Some(at)) => {
+                (tx.switch_rule(id, version, Some(at))?, "switched off".to_owned(), "off")
+            }
+            Edit::Switch(None) => (tx.switch_rule(id, version, None)?, "switched on".to_owned(), "on"),
+            Edit::Remove => {
+                let what = format!("removed {}", describe(&before.rule));
+                (before.version == version && tx.remove_rule(id, before.rule.kind())?, what, "removed")
+            }
+        };
+        if done {
+            tx.note_change(&who, &subject(id), &what, now)?;
+        }
+        Ok(done.then_some(said))
+    });
+    match done.await? {
+        Some("removed") => Ok(Redirect::to("/rules?said=removed").into_response()),
+        Some(said) => Ok(Redirect::to(&format!("/rules/{}?said={said}", id.0)).into_response()),
+        None => {
+            // Read again: what the first look saw may be older than what was in the way.
+            let (stored, changes) = web.stored(&id.0.to_string()).await?;
+            let by = changes.first().map_or("Somebody", |change| change.who.as_str()).to_owned();
+            let off = if stored.disabled_at.is_some() { ", switched off" } else { "" };
+            let mut page = edit_page(visitor.clone(), &stored, changes, now);
+            page.conflict = format!(
+                "{by} was faster: it now says {}{}{off}.",
+                describe(&stored.rule),
+                Some(terms(&stored.rule))
+                    .filter(|t| !t.is_empty())
+                    .map_or(String::new(), |t| format!(" ({t})"))
+            );
+            if matches!(action.as_str(), "save") {
+                page.form = Form::blank(list, &posted);
+            }
+            let mut response = html(&page)?;
+            *response.status_mut() = StatusCode::CONFLICT;
+            Ok(response)
+        }
+    }
+}
+
+enum Edit {
+    Rewrite(Rule),
+    Switch(Option<i64>),
+    Remove,
+}
+
+impl Web {
+    /// A rule and its history.
+    async fn stored(&self, id: &str) -> Result<(StoredRule, Vec<Change>), Problem> {
+        let id = id.parse().map(RuleId).map_err(|_| gone())?;
+        self.read(move |tx| {
+            let stored = tx.rules()?.into_iter().find(|stored| stored.id == id).ok_or_else(gone)?;
+            Ok((stored, tx.changes_of(&subject(id), 50)?))
+        })
+        .await
+    }
+}
+
+fn subject(id: RuleId) -> String {
+    format!("rule {}", id.0)
+}
+
+fn gone() -> Problem {
+    Problem::missing("There is no such rule", "The number is mistyped, or somebody has removed the rule.")
+        .way("/rules", "All rules")
+}
+
+/// The list that the form's choice says, where there is one.
+fn chosen(list: List, posted: &Params) -> List {
+    let of_code = List::OF_CODE.into_iter().find(|other| other.kind() == posted.get("kind"));
+    of_code.filter(|_| List::OF_CODE.contains(&list)).unwrap_or(list)
+}
+
+fn unprocessable(page: &RulePage) -> Answer {
+    let mut response = html(page)?;
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(response)
+}
+
+fn new_page(visitor: Visitor, form: Form, trial: Option<Trial>) -> RulePage {
+    let title = format!("New: {}", form.list.one().to_lowercase());
+    RulePage {
+        shell: Shell::new(title, "rules", visitor),
+        address: form.list.address().to_owned(),
+        form,
+        entry: None,
+        version: 0,
+        trial,
+        conflict: String::new(),
+        changes: Vec::new(),
+    }
+}
+
+fn edit_page(visitor: Visitor, stored: &StoredRule, changes: Vec<Change>, now: i64) -> RulePage {
+    let form = Form::of(&stored.rule);
+    RulePage {
+        shell: Shell::new(format!("{} #{}", form.list.one(), stored.id.0), "rules", visitor),
+        address: format!("/rules/{}", stored.id.0),
+        form,
+        entry: Some(entry(stored, now)),
+        version: stored.version,
+        trial: None,
+        conflict: String::new(),
+        changes: changes.into_iter().map(|change| (When { at: change.at, now }, change)).collect(),
+    }
+}
+
+fn entry(stored: &StoredRule, now: i64) -> Entry {
+    let when = |at| When { at, now };
+    let end = match &stored.rule {
+        Rule::KnownError(known) => known.expires_at,
+        _ => None,
+    };
+    Entry {
+        id: stored.id.0,
+        words: describe(&stored.rule),
+        terms: terms(&stored.rule),
+        hits: Count(stored.hits),
+        last_hit: stored.last_hit.map(when),
+        created: when(stored.created_at),
+        created_by: super::show::name(Some(&stored.created_by)),
+        off: stored.disabled_at.is_some(),
+        expired: end.is_some_and(|end| end.as_millisecond() <= now),
+    }
+}

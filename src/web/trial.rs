@@ -1,0 +1,155 @@
+//! The dry run: what a rule would have done, had it been on its list for the last 30 days.
+
+use std::collections::HashMap;
+
+use super::Web;
+use super::board::{answers_for, at, kind};
+use super::page::Problem;
+use super::show::{self, Count};
+use crate::store::{FaultId, FaultLine, Occurrence};
+use crate::triage::rules::{Code, Rule, RuleId, Rulebook};
+
+const DAYS: i64 = 30;
+const DAY: i64 = 24 * 3_600_000;
+/// Faults named as examples.
+const EXAMPLES: usize = 8;
+/// Faults whose latest traceback is looked through for a third-party frame, the most frequent first.
+const SEARCHED: usize = 300;
+
+/// What a rule would have done.
+pub(super) struct Trial {
+    /// In one sentence.
+    pub(super) said: String,
+    /// Some of the faults, the most frequent first.
+    pub(super) examples: Vec<Example>,
+}
+
+/// A fault that a rule would have applied to.
+pub(super) struct Example {
+    pub(super) id: i64,
+    pub(super) kind: String,
+    pub(super) at: String,
+    pub(super) count: Count,
+}
+
+impl Web {
+    /// Tries a rule on the last 30 days. `instead_of`: the stored rule that it is an edit of.
+    pub(super) async fn try_rule(&self, rule: &Rule, instead_of: Option<RuleId>) -> Result<Trial, Problem> {
+        let (web, rule, now) = (self.clone(), rule.clone(), self.now());
+        self.read(move |tx| {
+            let (from, to) = (now - DAYS * DAY, now + DAY);
+            let mut counts: HashMap<FaultId, u64> = HashMap::new();
+            for (fault, _, count) in tx.count_by_day(from, to)? {
+                *counts.entry(fault).or_default() += count;
+            }
+            let count = |fault: &FaultLine| counts.get(&fault.id).copied().unwrap_or(0);
+            let mut faults = tx.faults_between(from, to)?;
+            faults.sort_by_key(|fault| std::cmp::Reverse(count(fault)));
+            let mut book = tx.rulebook()?;
+            book.rules.retain(|(id, _)| Some(*id) != instead_of);
+            let judge = Judge::new(&web, &rule, book);
+            let mut hit = Vec::new();
+            for (n, fault) in faults.iter().enumerate() {
+                let applies = match rule {
+                    Rule::ThirdPartyWhitelist(_) if n < SEARCHED && !judge.applies(fault) => {
+                        tx.occurrences(fault.id)?.first().is_some_and(|kept| judge.is_in(kept))
+                    }
+                    _ => judge.applies(fault),
+                };
+                if applies {
+                    hit.push(fault);
+                }
+            }
+            let total = hit.iter().map(|fault| count(fault)).sum();
+            let examples = hit.iter().take(EXAMPLES).map(|fault| Example {
+                id: fault.id.0,
+                kind: kind(fault),
+                at: at(fault),
+                count: Count(count(fault)),
+            });
+            Ok(Trial { said: said(&rule, hit.len() as u64, total), examples: examples.collect() })
+        })
+        .await
+    }
+}
+
+/// Says whether a rule applies.
+struct Judge<'a> {
+    web: &'a Web,
+    rule: &'a Rule,
+    /// A book of this rule alone.
+    alone: Rulebook,
+    without: Rulebook,
+    with: Rulebook,
+}
+
+impl<'a> Judge<'a> {
+    fn new(web: &'a Web, rule: &'a Rule, book: Rulebook) -> Self {
+        let alone = Rulebook { rules: vec![(RuleId(0), rule.clone())], ..book.clone() };
+        let mut with = book.clone();
+        with.rules.push((RuleId(0), rule.clone()));
+        Self { web, rule, alone, without: book, with }
+    }
+
+    fn applies(&self, fault: &FaultLine) -> bool {
+        let path = fault.place.as_ref().map(|place| place.path.to_string()).unwrap_or_default();
+        let code = Code { file: &path, function: fault.function.as_deref(), text: fault.code.as_deref() };
+        let here = fault.place.is_some();
+        match self.rule {
+            Rule::KnownError(_) => here && self.alone.known_error(code, self.web.0.clock.now()).is_some(),
+            Rule::BuildingBlock(_) => here && self.alone.building_block(code).is_some(),
+            Rule::ThirdPartyWhitelist(_) => here && self.alone.third_party(code, true).is_some(),
+            Rule::IgnoredException { .. } => {
+                let kind = fault.exception_type.as_deref();
+                kind.is_some_and(|kind| self.alone.ignored_exception(kind).is_some())
+            }
+            Rule::Watch(watch) => here && watch.covers(&path),
+            Rule::Remap { .. } | Rule::Disown { .. } => {
+                let answers = |book| answers_for(fault, book, &self.web.0.settings.addresses);
+                answers(&self.without) != answers(&self.with)
+            }
+        }
+    }
+
+    /// Whether a frame of a kept report is code that the rule is about.
+    fn is_in(&self, kept: &Occurrence) -> bool {
+        kept.verdicts.iter().any(|verdict| {
+            let exception = kept.report.exceptions.get(verdict.exception);
+            let Some(frame) = exception.and_then(|exception| exception.frames.get(verdict.frame)) else {
+                return false;
+            };
+            let tracked = verdict.file.as_ref().map(|file| file.path.to_string());
+            let code = Code {
+                file: tracked.as_deref().unwrap_or(&frame.file),
+                function: frame.function.as_deref(),
+                text: frame.text.as_deref(),
+            };
+            self.alone.third_party(code, tracked.is_some()).is_some()
+        })
+    }
+}
+
+fn said(rule: &Rule, faults: u64, occurrences: u64) -> String {
+    if faults == 0 {
+        return format!("In the last {DAYS} days it would have applied to nothing.");
+    }
+    let what = format!(
+        "{}, {} in the last {DAYS} days",
+        show::of(faults, "fault"),
+        show::of(occurrences, "occurrence")
+    );
+    match rule {
+        Rule::KnownError(known)
+            if known.min_alert_threshold.is_some() || known.alert_every_n_occurrences.is_some() =>
+        {
+            format!("It would have mailed by its own numbers only: {what}.")
+        }
+        Rule::KnownError(_) => format!("It would have silenced {what}."),
+        Rule::BuildingBlock(_) => format!("It would have passed on to the caller: {what}."),
+        Rule::ThirdPartyWhitelist(_) | Rule::IgnoredException { .. } => {
+            format!("It would have dropped {what}, uncounted.")
+        }
+        Rule::Watch(_) => format!("They would have been told of {what}."),
+        Rule::Remap { .. } | Rule::Disown { .. } => format!("Somebody else would answer for {what}."),
+    }
+}
