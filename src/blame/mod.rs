@@ -345,11 +345,10 @@ impl Blamer {
             Ok(version) => version,
             Err(error) => return Ok(Err(error)),
         };
-        let world = objects.handle.overrides.fingerprint();
         let settings = &self.0.settings;
         let whitespace = if settings.ignore_whitespace { Whitespace::Ignored } else { Whitespace::Counts };
         let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
-        let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace, ignored };
+        let tracer = Tracer::new(objects, &self.0.memory, whitespace, ignored);
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
         let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
