@@ -197,7 +197,7 @@ impl<'h> Tracer<'h> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
         match lines::without_diff(&old_lines, &new_lines, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
@@ -219,9 +219,13 @@ impl<'h> Tracer<'h> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(hunks);
         }
-        let exact = |blob| self.lines(blob, Whitespace::Counts);
-        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
-        let cut = match lines::cut(&*exact(old)?, &*exact(new)?) {
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        // Where white space is ignored, equal numbers do not mean equal bytes.
+        let by_lines = match self.whitespace {
+            Whitespace::Counts => lines::cut(&old_lines, &new_lines),
+            Whitespace::Ignored => None,
+        };
+        let cut = match by_lines {
             Some(cut) => cut,
             None => {
                 let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
@@ -233,7 +237,8 @@ impl<'h> Tracer<'h> {
         Ok(hunks)
     }
 
-    fn lines(&self, blob: Oid, whitespace: Whitespace) -> Result<Arc<Lines>, Stop> {
+    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
+        let whitespace = self.whitespace;
         let key = (blob, whitespace);
         if let Some(lines) = self.memory.lines.get(&key) {
             return Ok(lines);
