@@ -114,6 +114,8 @@ fn a_short_id_means_the_one_commit_that_it_fits() {
         let parsed = repo.blamer().parse_revision("repo", &commit.to_string()[..7]);
         if ambiguous {
             assert!(matches!(parsed, Err(BlameError::AmbiguousRevision { .. })), "{parsed:?}");
+        } else {
+            assert_eq!(parsed, Ok(CommitId(commit.to_string())));
         }
     }
 }
