@@ -85,7 +85,7 @@ pub(super) fn cut_of_files(old: &[u8], new: &[u8], lines: &Lines) -> usize {
 }
 
 /// A version of a file as a diff sees it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lines {
     /// One number a line: equal lines, as the diff sees them, have equal numbers. That others have not is as
     /// good as certain: the numbers start from a secret.
@@ -118,6 +118,42 @@ impl Lines {
             lines.indents.push(indent(line));
         }
         lines
+    }
+
+    /// The same for `file`, which is mostly like `other`, of which `known` was made: only what differs is
+    /// worked out anew.
+    pub(super) fn of_similar(file: &[u8], other: &[u8], known: &Self, whitespace: Whitespace) -> Self {
+        let whole_lines = |sizes: &mut dyn Iterator<Item = &u32>, bytes: usize| {
+            let (mut lines, mut end) = (0, 0);
+            for &size in sizes {
+                if end + size as usize > bytes {
+                    break;
+                }
+                (lines, end) = (lines + 1, end + size as usize);
+            }
+            (lines, end)
+        };
+        let (mut head, mut start) = whole_lines(&mut known.sizes.iter(), common_prefix(file, other));
+        // A line that just ends in one file may go on in the other.
+        if head > 0 && other[start - 1] != b'\n' {
+            (head, start) = (head - 1, start - known.sizes[head - 1] as usize);
+        }
+        let (rest, other_rest) = (&file[start..], &other[start..]);
+        let (mut tail, mut bytes) =
+            whole_lines(&mut known.sizes[head..].iter().rev(), common_suffix(rest, other_rest));
+        // And a line that begins there may have begun before.
+        let end = rest.len() - bytes;
+        if tail > 0 && end > 0 && rest[end - 1] != b'\n' {
+            tail -= 1;
+            bytes -= known.sizes[known.sizes.len() - tail - 1] as usize;
+        }
+        let middle = Self::of(&rest[..rest.len() - bytes], whitespace);
+        let last = known.sizes.len() - tail;
+        Self {
+            numbers: [&known.numbers[..head], &middle.numbers, &known.numbers[last..]].concat(),
+            sizes: [&known.sizes[..head], &middle.sizes, &known.sizes[last..]].concat(),
+            indents: [&known.indents[..head], &middle.indents, &known.indents[last..]].concat(),
+        }
     }
 
     /// What it takes in memory, in bytes.
@@ -160,6 +196,22 @@ impl Lines {
         }
         text
     }
+}
+
+/// How many bytes both begin with.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    const BLOCK: usize = 64;
+    let blocks = a.chunks_exact(BLOCK).zip(b.chunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[blocks * BLOCK..], &b[blocks * BLOCK..]);
+    blocks * BLOCK + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// How many bytes both end with.
+fn common_suffix(a: &[u8], b: &[u8]) -> usize {
+    const BLOCK: usize = 64;
+    let blocks = a.rchunks_exact(BLOCK).zip(b.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[..a.len() - blocks * BLOCK], &b[..b.len() - blocks * BLOCK]);
+    blocks * BLOCK + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
 }
 
 /// What git takes for white space.
@@ -321,6 +373,10 @@ mod tests {
                 let (old_lines, new_lines) = (hashed(&old), hashed(&new));
                 assert_eq!(new_lines.numbers.len(), count(new.as_bytes()) as usize);
                 let by_bytes = cut_of_files(old.as_bytes(), new.as_bytes(), &old_lines);
+                let similar = Lines::of_similar(new.as_bytes(), old.as_bytes(), &old_lines, whitespace);
+                assert_eq!(similar, new_lines, "{old:?}\n{new:?}");
+                let similar = Lines::of_similar(old.as_bytes(), new.as_bytes(), &new_lines, whitespace);
+                assert_eq!(similar, old_lines, "{new:?}\n{old:?}");
                 let exact = |file: &str| Lines::of(file.as_bytes(), Whitespace::Counts);
                 let cut = cut(&exact(&old), &exact(&new)).unwrap_or(by_bytes);
                 assert_eq!(cut, by_bytes);

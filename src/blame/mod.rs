@@ -1,9 +1,14 @@
 //! Who last changed a line. Knows repositories, revisions, paths and lines; knows no report.
 //!
 //! A [`Question`] names a line and carries what is known of the source there. It is answered in this
-//! order: the file is read at its revision (`objects`), the line that was really meant is found in it
-//! (`locate`), followed back to its origin (`tracer`, which asks `renames` and `lines`), and its author is
-//! looked up (`author`). The answer equals what `git blame` prints for that line.
+//! order: the file is read at its revision (`repository`, `objects`), the line that was really meant is
+//! found in it (`locate`), followed back to its origin (`tracer`), and its author is looked up (`author`,
+//! `mailmap`). The answer equals what `git blame` prints for that line, with `-w` and `--ignore-revs-file`
+//! unless they are switched off.
+//!
+//! The tracer asks `commit_graph` which commits left the file alone, `renames` what it was called before,
+//! `lines` where a line was, and where a commit is to be `ignored`, `guess` what a line was. `upkeep` has git
+//! write the commit-graphs that make it fast. `revision` reads commits out of what reports say.
 //!
 //! Pitfalls: objects are named by their content, so what is remembered of them holds for ever, but
 //! branches, tags and mailmaps move; a repository may be repacked or deleted while it is read; and a line
@@ -345,11 +350,10 @@ impl Blamer {
             Ok(version) => version,
             Err(error) => return Ok(Err(error)),
         };
-        let world = objects.handle.overrides.fingerprint();
         let settings = &self.0.settings;
         let whitespace = if settings.ignore_whitespace { Whitespace::Ignored } else { Whitespace::Counts };
         let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
-        let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace, ignored };
+        let tracer = Tracer::new(objects, &self.0.memory, whitespace, ignored);
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
         let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));

@@ -14,10 +14,11 @@
 //! What steps 1 and 2 find is the same for all lines of a file and is kept ([`Step`]), as are the diffs of
 //! step 3: the second line of a file is blamed from memory.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
-use git2::Oid;
+use git2::{OdbObject, Oid};
 
 use super::cache::Cache;
 use super::commit_graph::PathKeys;
@@ -77,15 +78,28 @@ impl Memory {
 /// A walker over one repository, for the time of one question.
 pub(super) struct Tracer<'h> {
     pub(super) objects: &'h Objects<'h>,
-    pub(super) memory: &'h Memory,
+    memory: &'h Memory,
     /// Tells this repository, with its overrides, from all others.
-    pub(super) world: u64,
-    pub(super) whitespace: Whitespace,
+    world: u64,
+    whitespace: Whitespace,
     /// Commits whose changes are passed over, where a line that they changed can be guessed.
-    pub(super) ignored: Option<Arc<Ignored>>,
+    ignored: Option<Arc<Ignored>>,
+    /// The version that was looked at last: the next one is mostly like it.
+    last: RefCell<Option<(Oid, OdbObject<'h>)>>,
 }
 
-impl Tracer<'_> {
+impl<'h> Tracer<'h> {
+    /// A walker that passes over changes of white space and over the commits `ignored`, as it is told.
+    pub(super) fn new(
+        objects: &'h Objects<'h>,
+        memory: &'h Memory,
+        whitespace: Whitespace,
+        ignored: Option<Arc<Ignored>>,
+    ) -> Self {
+        let world = objects.handle.overrides.fingerprint();
+        Self { objects, memory, world, whitespace, ignored, last: RefCell::default() }
+    }
+
     /// Follows `line` (0-based) of `version` to its origin.
     pub(super) fn trace(&self, version: &Version, line: u32) -> Result<End, Stop> {
         let (mut version, mut line) = (version.clone(), line);
@@ -183,7 +197,7 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
         match lines::without_diff(&old_lines, &new_lines, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
@@ -205,9 +219,13 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(hunks);
         }
-        let exact = |blob| self.lines(blob, Whitespace::Counts);
-        let (old_lines, new_lines) = (self.lines(old, self.whitespace)?, self.lines(new, self.whitespace)?);
-        let cut = match lines::cut(&*exact(old)?, &*exact(new)?) {
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        // Where white space is ignored, equal numbers do not mean equal bytes.
+        let by_lines = match self.whitespace {
+            Whitespace::Counts => lines::cut(&old_lines, &new_lines),
+            Whitespace::Ignored => None,
+        };
+        let cut = match by_lines {
             Some(cut) => cut,
             None => {
                 let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
@@ -219,12 +237,20 @@ impl Tracer<'_> {
         Ok(hunks)
     }
 
-    fn lines(&self, blob: Oid, whitespace: Whitespace) -> Result<Arc<Lines>, Stop> {
+    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
+        let whitespace = self.whitespace;
         let key = (blob, whitespace);
         if let Some(lines) = self.memory.lines.get(&key) {
             return Ok(lines);
         }
-        let lines = Arc::new(Lines::of(self.objects.passing_blob(blob)?.data(), whitespace));
+        let object = self.objects.passing_blob(blob)?;
+        let last = self.last.replace(None);
+        let known = last.as_ref().and_then(|(id, _)| self.memory.lines.get(&(*id, whitespace)));
+        let lines = Arc::new(match last.as_ref().zip(known) {
+            Some(((_, last), known)) => Lines::of_similar(object.data(), last.data(), &known, whitespace),
+            None => Lines::of(object.data(), whitespace),
+        });
+        self.last.replace(Some((blob, object)));
         self.memory.lines.insert(key, Arc::clone(&lines), lines.bytes());
         Ok(lines)
     }
