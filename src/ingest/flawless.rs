@@ -6,6 +6,7 @@
 
 use super::bytes::Cursor;
 use super::error::{DecodeError, DecodeErrorKind};
+use super::lenient::without_newline;
 use super::limits::{MOST_LOCALS, Stack};
 use crate::report::{Exception, Frame, Report};
 
@@ -170,7 +171,7 @@ fn stack_line(cursor: &mut Cursor) -> Result<Frame, DecodeError> {
             (1, STRING) => frame.file = string(cursor)?,
             (2, I64) => frame.line = u32::try_from(int64(cursor)?).ok().and_then(std::num::NonZeroU32::new),
             (3, STRING) => frame.function = Some(string(cursor)?),
-            (4, STRING) => frame.text = Some(string(cursor)?.trim_end_matches(['\n', '\r']).to_owned()),
+            (4, STRING) => frame.text = Some(without_newline(string(cursor)?)),
             (5, MAP) => {
                 let (name, value, count) = (cursor.byte()?, cursor.byte()?, size(cursor)?);
                 for _ in 0..count {

@@ -469,7 +469,7 @@ impl Numbered {
             .0
             .into_iter()
             .filter_map(|(number, text)| Some((number.trim().parse().ok()?, text)))
-            .map(|(number, text): (u32, String)| (number, text.trim_end_matches(['\n', '\r']).to_owned()))
+            .map(|(number, text): (u32, String)| (number, without_newline(text)))
             .collect();
         lines.sort_by_key(|&(number, _)| number);
         for (number, text) in lines {
@@ -486,6 +486,12 @@ impl<'de> Deserialize<'de> for Numbered {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Pairs::deserialize(deserializer).map(Numbered)
     }
+}
+
+/// A source line without the newline that some clients send with it.
+pub(super) fn without_newline(mut line: String) -> String {
+    line.truncate(line.trim_end_matches(['\n', '\r']).len());
+    line
 }
 
 /// A file name in which a client wrote `mark` for the project's directory: with `root`, the real one, or
