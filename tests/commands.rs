@@ -166,3 +166,26 @@ fn entries(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
+
+#[test]
+fn the_curl_line_that_start_prints_reports_a_traceback() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("README", "read\n"), ("shop/a.py", "import x\n\nsay('it''s')\n")]));
+    let arguments =
+        ["--repository", repo.path().to_str().unwrap(), "--data-dir", data.path().to_str().unwrap()];
+    let mut start = blamed(&["start", "--listen", "127.0.0.1:0"]);
+    let mut daemon = start.args(arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let said = std::io::BufRead::lines(std::io::BufReader::new(daemon.stdout.take().unwrap()));
+    let curl = said.map_while(Result::ok).find(|line| line.starts_with("curl ")).unwrap();
+    let output = run(std::process::Command::new("sh").args(["-c", &curl]));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&answer["place"]["path"], &answer["place"]["line"]),
+        (&"shop/a.py".into(), &3.into()),
+        "{answer}"
+    );
+    assert_eq!(answer["author"]["name"], "Ada");
+}

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufWriter, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString, ByteSlice};
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -198,7 +198,7 @@ fn answer(
         Ok(blame) => {
             let micros = begun.elapsed().as_micros();
             match args.format {
-                Format::Text => text(&question, &blame, out)?,
+                Format::Text => text(&question, &blame, micros, out)?,
                 Format::Json => json(&question, &blame, micros, out)?,
             }
             Ok(true)
@@ -228,14 +228,12 @@ fn asked_parser() -> impl TypedValueParser<Value = Line> {
     OsStringValueParser::new().try_map(|asked| parse(asked.as_encoded_bytes().as_bstr()).ok_or(MALFORMED))
 }
 
-fn text(asked: &Question, blame: &Blame, out: &mut impl Write) -> io::Result<()> {
+fn text(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> io::Result<()> {
     let Blame { origin, author, .. } = blame;
-    let day = author.time.strftime("%Y-%m-%d");
-    writeln!(out, "{}:{}: {} <{}>, {day}", asked.path, asked.line, author.name, author.mail)?;
-    writeln!(out, "    commit {} {}", origin.commit.short(), blame.summary)?;
-    if origin.path != asked.path || origin.line != asked.line {
-        writeln!(out, "    there at {}:{}", origin.path, origin.line)?;
-    }
+    let millis = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)).as_secs_f64() * 1e3;
+    writeln!(out, "{}:{}: {} <{}>, {}", asked.path, asked.line, author.name, author.mail, author.time)?;
+    writeln!(out, "    commit {} {}", origin.commit, blame.summary)?;
+    writeln!(out, "    there at {}:{} (found in {millis:.1} ms)", origin.path, origin.line)?;
     if blame.boundary {
         writeln!(out, "    history is cut off there (a shallow clone): the line may be older")?;
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use bstr::{BString, ByteSlice};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -209,12 +210,63 @@ impl Daemon {
         }
         let key =
             self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
-        print_line("\nTo report a traceback, pipe it into:")?;
-        print_line(&format!(
-            "curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: text/plain' --data-binary @- '{url}/api/v1/reports?wait=10'"
-        ))
+        let reports = format!("{url}/api/v1/reports?wait=10");
+        let bearer = format!("curl -sS -H 'Authorization: Bearer {key}'");
+        // One to try it with, as long as nobody is really mailed by it.
+        let trial = match self.notify.transport {
+            notify::Transport::Folder(_) => self.trial_report(config),
+            notify::Transport::Smtp(_) => None,
+        };
+        match trial {
+            Some(report) => {
+                print_line("\nTo see what a report does, run (it makes up an error in one of your lines):")?;
+                print_line(&format!(
+                    "{bearer} -H 'Content-Type: application/json' -d '{report}' '{reports}'"
+                ))?;
+                print_line(
+                    "Or pipe a real traceback into the same with -H 'Content-Type: text/plain' --data-binary @-",
+                )
+            }
+            None => {
+                print_line("\nTo report a traceback, pipe it into:")?;
+                print_line(&format!("{bearer} -H 'Content-Type: text/plain' --data-binary @- '{reports}'"))
+            }
+        }
+    }
+
+    /// A made-up report of a line that a repository really has, as JSON that stands between single quotes.
+    fn trial_report(&self, config: &Config) -> Option<String> {
+        let repository = &config.projects.first()?.repositories.first()?.name;
+        let tip = self.blamer.resolve(repository, &Default::default()).ok()?.commit;
+        let files = self.blamer.files(repository, &tip).ok()?;
+        let is_code = |path: &&BString| {
+            let end = path.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+            CODE.iter().any(|code| code.as_bytes() == end)
+        };
+        let path = files.iter().filter(is_code).find(|path| path.to_str().is_ok())?;
+        let content = self.blamer.source(repository, &tip, path.as_bstr()).ok()??;
+        // The first line that does something: it holds a call or an assignment.
+        let does = |(_, line): &(usize, &[u8])| line.contains_str("(") || line.contains_str(" = ");
+        let (number, line) = content.lines().enumerate().find(does)?;
+        let report = serde_json::json!({
+            "traceback": [{
+                "filename": path.to_str().ok()?,
+                "line_number": number + 1,
+                "function_name": "somewhere",
+                "text": line.to_str_lossy().trim(),
+            }],
+            "exception_type": "TrialError",
+            "exception_message": "nothing is wrong; this only shows what a report does",
+        });
+        Some(report.to_string().replace('\'', "\\u0027"))
     }
 }
+
+/// Endings of files that a made-up report may be about.
+const CODE: &[&str] = &[
+    "py", "rb", "js", "ts", "go", "rs", "java", "kt", "php", "cs", "c", "cc", "cpp", "ex", "pl", "scala",
+    "swift",
+];
 
 async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
     let routes = routes.layer(CatchPanicLayer::new()).into_make_service_with_connect_info::<SocketAddr>();
