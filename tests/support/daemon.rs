@@ -1,6 +1,6 @@
 //! A real daemon, as a process of its own, and how a client speaks to it.
 
-#![allow(dead_code, reason = "each test uses what it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses what it needs")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ pub struct Daemon {
     process: Child,
     pub url: String,
     pub key: String,
+    /// Makes the first admin of the pages, as long as there is none.
+    pub admin_link: Option<String>,
 }
 
 /// What the daemon answered.
@@ -68,9 +70,12 @@ impl Daemon {
             line.unwrap_or_else(|| panic!("the daemon did not say {start:?}"))
         };
         let (url, key) = (after("blamed listens on "), after("key "));
+        let said: Vec<String> =
+            lines.by_ref().map_while(Result::ok).take_while(|line| !line.starts_with("curl")).collect();
+        let admin_link = said.into_iter().find(|line| line.contains("/sign_in/"));
         // Read to its end, so that the daemon never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, url, key }
+        Self { process, url, key, admin_link }
     }
 
     /// Sends a report; `query` such as `?wait=10`.

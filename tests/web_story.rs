@@ -1,0 +1,197 @@
+//! What people do with the pages, from end to end: a mail's link, the board, a fault, the whitelist.
+
+#[path = "support/browser.rs"]
+mod browser;
+#[path = "support/daemon.rs"]
+mod daemon;
+#[path = "support/git.rs"]
+mod git;
+
+use browser::Browser;
+use daemon::{Daemon, mailed, traceback};
+use git::{Repo, tree};
+
+const FEED: &str = "import json\n\n\ndef load(text):\n    return json.loads(text)\n\n\ndef size(text):\n    return len(load(text))\n";
+
+#[test]
+fn an_error_is_made_known_and_unknown_again() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let first = repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let report = traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)");
+    daemon.decided(&report);
+    assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
+
+    // By the link in a mail, to the board, to the fault.
+    let mut ada = Browser::by_mail(&daemon, data.path(), "ada@example.org");
+    let board = ada.get("/");
+    board.has("id=\"ada@example.org\"").has("shop/feed.py:5").has("<span class=\"tag new\">new</span>");
+    let fault = ada.get(&board.link("/faults/"));
+    fault.has("responsible").has("Last changed by").has("return json.loads(text)").has(&first.to_string());
+
+    // The form is filled in and says what it would do; nothing is saved by trying.
+    let link = fault.link("/add_known_error?");
+    let form = ada.get(&link);
+    form.has("It would have silenced 1 fault, 1 occurrence in the last 30 days.");
+    let fields = [
+        ("kind", "known_error"),
+        ("filename", "shop/feed.py"),
+        ("function_name", "load"),
+        ("code_fragment", "json.loads(text)"),
+        ("reason", "feeds are what they are"),
+    ];
+    let with = |action| fields.iter().copied().chain([("action", action)]).collect::<Vec<_>>();
+    let tried = ada.fill_in(&link, "/add_known_error", &with("try"));
+    tried.has("It would have silenced 1 fault").has("feeds are what they are");
+    ada.get("/rules").has("None.");
+    let wrong =
+        ada.fill_in(&link, "/add_known_error", &[("action", "save"), ("min_alert_threshold", "many")]);
+    assert_eq!(wrong.status, 422);
+    wrong.has("This is needed.").has("A whole number of at least 1").has("value=\"many\"");
+
+    // Saved, once, however often the form is sent.
+    let saved = ada.fill_in(&link, "/add_known_error", &with("save"));
+    let rule = saved.location.strip_suffix("?said=added").expect("it is saved").to_owned();
+    let again = ada.fill_in(&link, "/add_known_error", &with("save"));
+    assert_eq!(again.location, format!("{rule}?said=already"));
+
+    // A new line, of somebody else, that the rule is about: no mail, counted, marked.
+    let rewritten = FEED.replace("    return json.loads(text)", "    return json.loads(text)  # sic");
+    repo.commit("Ben", &[first], &tree(&[("shop/feed.py", &rewritten)]));
+    let report = traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)  # sic");
+    let silenced = daemon.decided(&report);
+    assert_eq!(silenced["decision"]["mail"], false, "{silenced}");
+    assert_eq!(silenced["author"]["mail"], "ben@example.org", "{silenced}");
+    ada.get(&rule).has("Applied to 1 occurrence,").has("ada@example.org: added known error");
+    let board = ada.get("/");
+    board.has("2 faults not shown");
+    ada.get("/?include_known_errors=1").has("known #");
+
+    // Undone: the next one is mailed.
+    let off = ada.fill_in(&rule, &rule, &[("action", "off"), ("version", "1")]);
+    assert_eq!(off.location, format!("{rule}?said=off"));
+    let mails = daemon::eventually("a mail", || {
+        let answer = daemon.decided(&report);
+        (answer["decision"]["mail"] == true).then_some(answer)
+    });
+    assert_eq!(mails["fault"]["id"], 2);
+    // Hers, the sign-in link, and his.
+    assert_eq!(mailed(data.path(), 3)[2], "ben@example.org");
+    let removed = ada.fill_in(&rule, &rule, &[("action", "remove"), ("version", "2")]);
+    assert_eq!(removed.location, "/rules?said=removed");
+    assert_eq!(ada.get(&rule).status, 404);
+}
+
+#[test]
+fn of_two_who_edit_one_rule_the_second_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    daemon.decided(traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)"));
+    let mut root = Browser::admin(&daemon);
+    let mut ada = Browser::by_mail(&daemon, data.path(), "ada@example.org");
+    let new = [("filename", "shop/feed.py"), ("action", "save"), ("kind", "known_error")];
+    let saved = ada.fill_in("/add_known_error", "/add_known_error", &new);
+    let rule = saved.location.split('?').next().unwrap().to_owned();
+    let edit = |reason: &'static str, version: &'static str| {
+        [("filename", "shop/feed.py"), ("reason", reason), ("action", "save"), ("version", version)]
+    };
+    assert_eq!(root.fill_in(&rule, &rule, &edit("his", "1")).location, format!("{rule}?said=edited"));
+    let late = ada.fill_in(&rule, &rule, &edit("hers", "1"));
+    assert_eq!(late.status, 409);
+    late.has("root@example.org was faster").has("(his)").has("value=\"hers\"");
+    assert_eq!(late.value("version"), "2");
+    let gone = ada.fill_in(&rule, &rule, &[("action", "remove"), ("version", "1")]);
+    assert_eq!(gone.status, 409);
+    assert_eq!(ada.fill_in(&rule, &rule, &edit("hers", "2")).location, format!("{rule}?said=edited"));
+    ada.get(&rule).has("value=\"hers\"").has("(his → hers)");
+
+    // A known error may turn out to be library code; the form says so without losing its history.
+    let moved =
+        [("filename", "shop/feed.py"), ("kind", "building_block"), ("action", "save"), ("version", "3")];
+    assert_eq!(ada.fill_in(&rule, &rule, &moved).location, format!("{rule}?said=edited"));
+    ada.get(&rule).has("Library code #").has("(his → hers)");
+}
+
+#[test]
+fn every_list_has_a_form_that_says_what_it_would_do() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    daemon.decided(traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)"));
+    let mut ada = Browser::by_mail(&daemon, data.path(), "ada@example.org");
+    let mut check = |address: &str, fields: &[(&str, &str)], said: &str| {
+        let with = |action| fields.iter().copied().chain([("action", action)]).collect::<Vec<_>>();
+        ada.fill_in(address, address, &with("try")).has(said);
+        let saved = ada.fill_in(address, address, &with("save"));
+        assert!(saved.location.ends_with("?said=added"), "{address}: {} {}", saved.status, saved.text);
+        let rule = saved.location.split('?').next().unwrap().to_owned();
+        assert_eq!(ada.get(&rule).status, 200);
+        let off = ada.fill_in(&rule, &rule, &[("action", "remove"), ("version", "1")]);
+        assert_eq!(off.status, 303);
+    };
+    let load = ("filename", "shop/feed.py");
+    check(
+        "/add_known_error",
+        &[load, ("min_alert_threshold", "9")],
+        "It would have mailed by its own numbers only: 1 fault",
+    );
+    check(
+        "/add_building_block",
+        &[load, ("function_name", "load")],
+        "It would have passed on to the caller: 1 fault",
+    );
+    check("/add_building_block", &[load, ("function_name", "size")], "it would have applied to nothing");
+    check("/add_third_party_error", &[load], "It would have dropped 1 fault");
+    check("/add_ignored_exception", &[("type", "ValueError")], "It would have dropped 1 fault");
+    check(
+        "/add_watch",
+        &[("path", "shop"), ("email", "ben@example.org")],
+        "They would have been told of 1 fault",
+    );
+    check(
+        "/remap_email",
+        &[("from", "ada"), ("to", "ben@example.org")],
+        "Somebody else would answer for 1 fault",
+    );
+    let hand = [("path", "shop"), ("from", "ada@example.org"), ("to", "ben@example.org")];
+    check("/disown_file", &hand, "Somebody else would answer for 1 fault");
+}
+
+#[test]
+fn the_addresses_of_flawless_lead_somewhere() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    daemon.decided(traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)"));
+    let mut root = Browser::admin(&daemon);
+    let address = "/view_traceback?filename=shop/feed.py&function_name=load&line_number=5&text=x&timestamp=1";
+    assert_eq!(root.get(address).location, "/faults/1");
+    let missing = root.get("/view_traceback?filename=shop/none.py");
+    assert_eq!(missing.status, 404);
+    missing.has("/search?q=file%3Ashop%2Fnone.py");
+    root.get("/get_weekly_error_report?timestamp=0&include_known_errors=true").has("28 Dec – 3 Jan");
+    for bad in ["/?week=yesterday", "/get_weekly_error_report?timestamp=soon", "/?week=-009999-01-01"] {
+        assert_eq!(root.get(bad).status, 400, "{bad}");
+    }
+    assert_eq!(root.get("/check_health").text, "OK\n");
+    root.get("/search?q=ValueError+file:feed").has("1 fault").has("shop/feed.py:5");
+    root.get("/search?q=KeyError").has("Nothing fits");
+    root.get("/week.csv").has("ada@example.org");
+    for gone in ["/faults/99", "/faults/x", "/rules/99", "/rules/-1", "/outbox/99", "/nowhere"] {
+        let page = root.get(gone);
+        assert_eq!(page.status, 404, "{gone}");
+        page.has("This week");
+    }
+
+    // A fault that is deleted between two clicks.
+    let deleted = root.fill_in("/faults/1", "/faults/1/delete", &[]);
+    assert_eq!(deleted.location, "/?said=fault-deleted");
+    assert_eq!(root.fill_in("/settings", "/faults/1/delete", &[]).status, 404);
+    let much = "x".repeat(1 << 20);
+    assert_eq!(root.fill_in("/add_known_error", "/add_known_error", &[("filename", &much)]).status, 413);
+}
