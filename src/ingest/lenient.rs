@@ -29,7 +29,12 @@ use crate::report::Frame;
 /// it stands; a good one pays nothing for that.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let error = match serde_json::from_slice(bytes) {
+    // Checking all of it as UTF-8 at once is quicker than doing so string by string.
+    let parsed = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    let error = match parsed {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
