@@ -85,7 +85,7 @@ fn outside_of_a_repository_start_says_what_to_pass() {
     let (code, _, err) = said(&run(blamed(&["start"]).current_dir(folder.path())));
     assert_eq!(code, Some(2), "{err}");
     assert!(
-        err.contains("in no git repository") && err.contains("hint: pass one with --repository DIR"),
+        err.contains("no repository was found at") && err.contains("hint: pass one with --repository DIR"),
         "{err}"
     );
     assert!(!folder.path().join("blamed-data").exists(), "nothing is left behind");

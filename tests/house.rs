@@ -440,6 +440,42 @@ fn a_report_sent_twice_under_one_id_counts_once() {
 }
 
 #[test]
+fn a_client_that_never_ends_its_request_does_not_keep_the_daemon() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let address = daemon.url.trim_start_matches("http://").to_owned();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    std::io::Write::write_all(&mut client, b"POST /api/v1/reports HTTP/1.1\r\nHost: x\r\n").unwrap();
+    // Only once the daemon has answered somebody else is it sure to have seen the first.
+    assert_eq!(daemon.get("/healthz").unwrap().status, 200);
+    assert!(daemon.stop(), "it ends by itself, and in peace");
+}
+
+#[test]
+fn a_key_that_is_no_longer_configured_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let path = repo.path().display().to_string();
+    let project = |name: &str, key: &str| {
+        format!("[[project]]\nname = '{name}'\nkey = '{key}'\n[[project.repository]]\npath = '{path}'\n")
+    };
+    let (one, two, three) = ("1".repeat(32), "2".repeat(32), "3".repeat(32));
+    let status = |daemon: &Daemon, key: &str| {
+        let report = traceback("/srv/a.py", 1, "f", "x");
+        daemon.post(report.as_bytes(), "", &[("X-Blamed-Key", key)]).unwrap().status
+    };
+    let before = project("a", &one) + &project("b", &two);
+    let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{before}"));
+    assert_eq!((status(&daemon, &one), status(&daemon, &two)), (202, 202));
+    assert!(daemon.stop());
+    let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{}", project("a", &three)));
+    assert_eq!((status(&daemon, &three), status(&daemon, &one), status(&daemon, &two)), (202, 401, 401));
+}
+
+#[test]
 fn a_second_daemon_on_the_same_data_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();

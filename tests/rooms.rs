@@ -107,6 +107,8 @@ fn the_example_configuration_has_every_key_and_no_other() {
         "",
         "[mail]",
         "[limits]",
+        "[scrub]",
+        "[web]",
         "[blame]",
         "[[project]]",
         "[[project]]\n[[project.repository]]",

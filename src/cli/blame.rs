@@ -289,6 +289,7 @@ fn hint(error: &BlameError) -> Option<&'static str> {
         BlameError::Repository { .. } | BlameError::UnknownRepository { .. } => {
             "say where the repository is with --repository DIR"
         }
+        BlameError::UnknownProject => return None,
         BlameError::Empty { .. } => "commit something first",
         BlameError::NoRevision { .. } => "git log --all shows what there is; git fetch may bring more",
         BlameError::AmbiguousRevision { .. } => "give more digits of the commit id",

@@ -53,7 +53,7 @@ struct New {
     /// Mail once when this many occurrences are reached
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     min: Option<u64>,
-    /// No mails above this many occurrences
+    /// No mails for marks above this many occurrences
     #[arg(long, value_name = "N")]
     max: Option<u64>,
     /// Mail at every N occurrences
@@ -75,11 +75,11 @@ struct New {
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let store = open_store_beside(&arguments.place)?;
     let now = Clock::system().now();
+    let place = &arguments.place;
     match arguments.action {
         Action::List { json } => {
-            let rules = store.read(|tx| tx.rules()).map_err(Failure::failed)?;
+            let rules = open_store_beside(place)?.read(|tx| tx.rules()).map_err(Failure::failed)?;
             let known: Vec<_> = rules
                 .iter()
                 .filter_map(|stored| match &stored.rule {
@@ -97,6 +97,12 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Action::Add(new) => {
+            if let (Some(min), Some(max)) = (new.min, new.max)
+                && min > max
+            {
+                let said = format!("--min {min} lies above --max {max}: no mail would ever go");
+                return Err(Failure::Wrong(said));
+            }
             let rule = Rule::KnownError(KnownError {
                 code: code_pattern(&new.file, new.function, new.fragment)?,
                 min_alert_threshold: new.min,
@@ -107,14 +113,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 reason: new.reason,
                 expires_at: new.expires,
             });
-            let id = store
+            let id = open_store_beside(place)?
                 .write(|tx| tx.add_rule(&rule, &operator(), now.as_millisecond()))
                 .map_err(Failure::failed)?;
             print_line(&id.0.to_string())
         }
         Action::Remove { id } => {
-            let removed =
-                store.write(|tx| tx.remove_rule(RuleId(id), "known_error")).map_err(Failure::failed)?;
+            let removed = open_store_beside(place)?
+                .write(|tx| tx.remove_rule(RuleId(id), "known_error"))
+                .map_err(Failure::failed)?;
             if removed {
                 Ok(())
             } else {

@@ -106,7 +106,8 @@ pub(super) fn send(server: &str, key: &str, wait: Option<f64>, body: &[u8]) -> R
 /// Posts to a daemon, which may take `wait` seconds longer than usual to answer.
 pub(super) fn post(server: &str, path: &str, key: &str, wait: f64, body: &[u8]) -> Result<Value, Failure> {
     let server = server.trim_end_matches('/');
-    let url = format!("{server}{path}");
+    let scheme = if server.contains("://") { "" } else { "http://" };
+    let url = format!("{scheme}{server}{path}");
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(TRY_TIMEOUT + Duration::from_secs_f64(wait)))
@@ -186,6 +187,9 @@ pub(super) fn in_words(report: &Value) -> String {
     }
     if let Some(failure) = report["blame_failure"].as_str() {
         lines.push(format!("person   unknown: {failure}"));
+    }
+    if let Some(boundary) = report["boundary"].as_str() {
+        lines.push(format!("beware   {}", crate::cli::explain::plain(boundary)));
     }
     if let Some(why) = report["confidence"]["why"].as_str() {
         lines.push(format!("sure     {}: {why}", text(&report["confidence"]["level"])));

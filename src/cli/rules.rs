@@ -91,10 +91,10 @@ struct Code {
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let store = open_store_beside(&arguments.place)?;
+    let place = &arguments.place;
     match arguments.action {
         Action::List => {
-            for stored in store.read(|tx| tx.rules()).map_err(Failure::failed)? {
+            for stored in open_store_beside(place)?.read(|tx| tx.rules()).map_err(Failure::failed)? {
                 let mut line = serde_json::to_value(&stored.rule).map_err(Failure::failed)?;
                 line["id"] = stored.id.0.into();
                 line["created_by"] = stored.created_by.into();
@@ -105,11 +105,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::Add(new) => {
             let rule = new.into_rule()?;
             let now = Clock::system().now().as_millisecond();
-            let id = store.write(|tx| tx.add_rule(&rule, &operator(), now)).map_err(Failure::failed)?;
+            let id = open_store_beside(place)?
+                .write(|tx| tx.add_rule(&rule, &operator(), now))
+                .map_err(Failure::failed)?;
             print_line(&id.0.to_string())
         }
         Action::Remove { id } => {
-            let removed = store.write(|tx| {
+            let removed = open_store_beside(place)?.write(|tx| {
                 let kind = tx.rules()?.into_iter().find(|stored| stored.id.0 == id).map(|s| s.rule.kind());
                 kind.map_or(Ok(false), |kind| tx.remove_rule(RuleId(id), kind))
             });

@@ -3,17 +3,23 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use bstr::{BString, ByteSlice};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::house::{self, Registered};
 use super::{Failure, Place, print_line};
-use crate::blame::Blamer;
+use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN};
 use crate::ingest::Intake;
@@ -22,6 +28,17 @@ use crate::pipeline::{self, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
 use crate::web::{self, SignIn, Web};
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections at once; more wait to be accepted.
+const MOST_CONNECTIONS: usize = 512;
+/// How long what is under way may take when the daemon is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long to wait where a connection could not be accepted: for want of file descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How often the commit-graphs that make blame fast are brought up to date.
+const GRAPHS_EVERY: Duration = Duration::from_secs(3600);
 
 /// Run the daemon: take reports, blame, mail.
 ///
@@ -56,15 +73,22 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let daemon = Daemon::start(&config, Clock::system()).await?;
         daemon.introduce(&config)?;
         stop_asked().await?;
-        tracing::info!("stopping: finishing what is under way");
-        daemon.stop().await;
-        tracing::info!("stopped");
-        Ok(())
-    })
+        tracing::info!("stopping: finishing what is under way; a second signal ends it at once");
+        tokio::select! {
+            () = daemon.stop() => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            _ = stop_asked() => Err(Failure::Failed("ended by a second signal".to_owned())),
+        }
+    });
+    // Whoever still waits for a disk or a mail server is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// SIGTERM or Ctrl-C.
@@ -98,6 +122,7 @@ pub(super) struct Daemon {
     delivering: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
+    upkeep: tokio::task::JoinHandle<()>,
     /// How its mails are sent.
     pub(super) notify: notify::Settings,
     web: Web,
@@ -109,7 +134,6 @@ impl Daemon {
     /// # Errors
     /// The data directory or the address cannot be used, or the mail settings are wrong.
     pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, Failure> {
-        let store = Store::open(&config.data_dir).map_err(house::failure)?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             Failure::Wrong(format!(
                 "cannot listen on {}: {error}\n\nhint: pass another address with --listen; port 0 takes a free one",
@@ -117,7 +141,9 @@ impl Daemon {
             ))
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
-        let projects = house::register(config, &store, &clock).map_err(house::failure)?;
+        // After the address is had: a daemon that cannot start leaves nothing behind.
+        let store = Store::open(&config.data_dir).map_err(house::failure)?;
+        let projects = house::register(config, &store, &clock)?;
 
         let notify = house::notify_settings(config, address)?;
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify.clone()));
@@ -143,7 +169,9 @@ impl Daemon {
         let taken = house::intake_settings(config, &projects, &notify.public_url);
         let routes = Intake::new(store.clone(), pipeline.clone(), taken).router().merge(web.clone().router());
         let server = tokio::spawn(serve(listener, routes, stopped));
+        let upkeep = tokio::spawn(keep_graphs(blamer.clone()));
         Ok(Self {
+            upkeep,
             address,
             projects,
             store,
@@ -163,6 +191,7 @@ impl Daemon {
     pub(super) async fn stop(self) {
         // Whoever listens may be gone already.
         let _ = self.stop.send(true);
+        self.upkeep.abort();
         let _ = self.server.await;
         self.running.stop(self.pipeline).await;
         self.outbox.stop();
@@ -178,8 +207,14 @@ impl Daemon {
     fn introduce(&self, config: &Config) -> Result<(), Failure> {
         for project in &config.projects {
             for repository in &project.repositories {
-                if let Err(error) = self.blamer.resolve(&repository.name, &Default::default()) {
-                    tracing::warn!(%error, "reports that need this repository wait until it can be read");
+                match self.blamer.resolve(&repository.name, &Default::default()) {
+                    Ok(_) => {}
+                    Err(error @ BlameError::Empty { .. }) => {
+                        tracing::warn!(%error, "nothing in a traceback can be a line of it yet");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "reports that need this repository wait until it can be read");
+                    }
                 }
             }
         }
@@ -268,13 +303,55 @@ const CODE: &[&str] = &[
     "swift",
 ];
 
+/// Keeps the commit-graphs beside clones that have none, which make blame several times as fast.
+async fn keep_graphs(blamer: Blamer) {
+    loop {
+        let blamer = blamer.clone();
+        let troubles = tokio::task::spawn_blocking(move || blamer.keep_graphs()).await.unwrap_or_default();
+        for error in troubles {
+            tracing::info!(%error, "a commit-graph cannot be kept; blame does without, slower");
+        }
+        tokio::time::sleep(GRAPHS_EVERY).await;
+    }
+}
+
+/// Serves until told to stop; then gives what is under way some time, and leaves the rest: nothing of it was
+/// acknowledged.
 async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
-    let routes = routes.layer(CatchPanicLayer::new()).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = async move {
-        // An error says that the other end is gone, which is a reason to stop as well.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "the server has stopped");
+    let routes = routes.layer(CatchPanicLayer::new());
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let under_way = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = accepted => accepted,
+            // An error says that the other end is gone, which is a reason to stop as well.
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone().layer(Extension(ConnectInfo(peer))));
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = under_way.watch(connection);
+        tokio::spawn(async move {
+            // How a client leaves is its own affair.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(GRACE, under_way.shutdown()).await.is_err() {
+        tracing::warn!(grace_s = GRACE.as_secs(), "some connections did not end in time; they are dropped");
     }
 }

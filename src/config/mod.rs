@@ -216,7 +216,7 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         }
     });
     let data_dir = top.string("data_dir").map(|dir| folder.join(dir.value));
-    let log = top.string("log").map(|log| log.value);
+    let log = top.parsed("log", "such as \"info\" or \"info,blamed::blame=debug\"", log_filter);
     let samples = top.integer("samples_per_fault", 1..=1_000);
     let default_contact = address(top, "default_contact");
     let mut mail_section = top.section("mail");
@@ -236,6 +236,18 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         sign_in: read_sign_in(top.section("web")),
         projects: read_projects(top, folder),
     }
+}
+
+/// A level, or levels by module, which the log's own reader would take any word for.
+fn log_filter(text: &str) -> Result<String, String> {
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
+        if !is_level(&level) {
+            return Err(format!("{level:?} is no level: error, warn, info, debug or trace"));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
@@ -393,6 +405,11 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
             let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
             if hex { Ok(text.to_ascii_lowercase()) } else { Err("a key is 32 hexadecimal digits".to_owned()) }
         });
+        if let Some(other) = projects.iter().find(|project| key.is_some() && project.key == key) {
+            let said =
+                format!("this project and {:?} have one key; its reports would all be of one", other.name);
+            section.problem(section.span(), said, "give each project a key of its own");
+        }
         let code = read_code(&mut section);
         let scrub = section.boolean("scrub").unwrap_or(true);
         let mut repositories: Vec<Repository> = Vec::new();

@@ -205,7 +205,11 @@ impl Intake {
         let store = self.0.store.clone();
         let project = tokio::task::spawn_blocking(move || store.read(|tx| tx.project_of_key(&key))).await;
         match project.expect("reading does not panic") {
-            Ok(Some(project)) => Ok(project),
+            Ok(Some(project)) if self.0.pipeline.has_project(project.id) => Ok(project),
+            Ok(Some(_)) => {
+                let said = "the project of this key is no longer in the configuration";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, said))
+            }
             Ok(None) => {
                 let said = "no project has this key; `blamed start` prints the right one";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, said))
@@ -326,6 +330,10 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
             told["origin"] = json!(blame.origin);
             told["author"] = json!(blame.author);
             told["summary"] = json!(blame.summary);
+            if blame.boundary {
+                told["boundary"] =
+                    json!("the clone is shallow: its history ends there, the line may be older");
+            }
         }
         None => {
             told["origin"] = Value::Null;
@@ -387,7 +395,8 @@ impl Problem {
 
     fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "that failed here; the daemon's log says more")
+        let said = "that failed here, for now; the daemon's log says more";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, said)
     }
 }
 

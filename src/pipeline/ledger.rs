@@ -2,6 +2,7 @@
 //! answers. Nothing else counts a fault or owes a mail about one.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use crate::store::{Fault, FaultId, FoundPlace, NewFault, Occurrence, ProjectId, 
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
 use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook, fold};
 use crate::triage::verdict::Verdict;
-use crate::triage::walk::{Outcome, Suspect, walk};
+use crate::triage::walk::{Outcome, Suspect, Walk, walk};
 
 /// Entries that share one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 500;
@@ -96,8 +97,8 @@ pub enum Standing {
     Duplicate {
         /// The id that the event was given then.
         of: String,
-        /// The place's key.
-        key: Vec<u8>,
+        /// The key of its place then. `None`: it was dropped.
+        key: Option<Vec<u8>>,
     },
 }
 
@@ -145,7 +146,11 @@ impl Ledger {
                 batch.retain(|entry| !matches!(entry, Entry::Stop));
             }
             let Some(pipeline) = self.pipeline.upgrade() else { return };
-            self.enter(&pipeline, batch);
+            // A mistake of ours costs the batch at hand (nothing of it was acknowledged), not the daemon.
+            let entered = catch_unwind(AssertUnwindSafe(|| self.enter(&pipeline, batch)));
+            if entered.is_err() {
+                tracing::error!("entering a batch of reports failed; they were refused");
+            }
         }
     }
 
@@ -256,60 +261,57 @@ impl Page<'_> {
     fn report(&mut self, incoming: &Incoming) -> Result<Receipt, StoreError> {
         let Incoming { id, project, report, survey } = incoming;
         let now = self.now.as_millisecond();
-        let Ok(survey) = survey else {
-            let key = report_key(*project, "unsurveyed", report);
-            let standing = match self.duplicate(incoming, &key)? {
-                Some(duplicate) => duplicate,
-                None => self.park(key, incoming)?,
-            };
-            return Ok(Receipt { id: id.clone(), verdicts: Vec::new(), standing });
+        let walked = survey.as_ref().ok().map(|survey| {
+            let code = self.pipeline.code(*project);
+            (survey, walk(report, &survey.mapped, self.rulebook, code, self.now))
+        });
+        let key = match &walked {
+            None => Some(report_key(*project, "unsurveyed", report)),
+            Some((survey, Walk { outcome: Outcome::Suspect(suspect), .. })) => {
+                Some(place_key(*project, report, survey, suspect))
+            }
+            Some((_, Walk { outcome: Outcome::Nobody(_), .. })) => {
+                Some(report_key(*project, "nobody", report))
+            }
+            Some((_, Walk { outcome: Outcome::Dropped { .. }, .. })) => None,
         };
-        let code = self.pipeline.code(*project);
-        let walked = walk(report, &survey.mapped, self.rulebook, code, self.now);
-        let standing = match &walked.outcome {
-            Outcome::Dropped { rule, reason } => {
+        let verdicts = walked.as_ref().map(|(_, walked)| walked.verdicts.clone()).unwrap_or_default();
+        if let Some(client_id) = &report.client_id
+            && let Some((of, key)) = self.tx.note_client_id(*project, client_id, id, key.as_deref(), now)?
+        {
+            return Ok(Receipt { id: of.clone(), verdicts, standing: Standing::Duplicate { of, key } });
+        }
+        let standing = match (key, &walked) {
+            (Some(key), None) => self.park(key, incoming)?,
+            (Some(key), Some((_, walked))) => match &walked.outcome {
+                Outcome::Suspect(suspect) => match self.tx.fault_of_place(&key)? {
+                    None => self.park(key, incoming)?,
+                    Some(fault) => {
+                        let occurrences = Occurrences {
+                            incoming,
+                            suspect: Some(suspect),
+                            verdicts: &walked.verdicts,
+                            count: report.count,
+                            threshold: report.threshold,
+                        };
+                        self.count(fault, &occurrences)?;
+                        Standing::Counted { key }
+                    }
+                },
+                _ => {
+                    self.nobody(&key, incoming, &walked.verdicts, report.count, report.threshold)?;
+                    Standing::Counted { key }
+                }
+            },
+            (None, walked) => {
+                let Some((_, Walk { outcome: Outcome::Dropped { rule, reason }, .. })) = walked else {
+                    unreachable!("only what is dropped has no key")
+                };
                 self.tx.hit_rule(*rule, report.count, now)?;
                 Standing::Dropped { reason: reason.clone() }
             }
-            Outcome::Suspect(suspect) => {
-                let key = place_key(*project, report, survey, suspect);
-                match (self.duplicate(incoming, &key)?, self.tx.fault_of_place(&key)?) {
-                    (Some(duplicate), _) => duplicate,
-                    (None, None) => self.park(key, incoming)?,
-                    (None, Some(fault)) => {
-                        self.count(
-                            fault,
-                            &Occurrences {
-                                incoming,
-                                suspect: Some(suspect),
-                                verdicts: &walked.verdicts,
-                                count: report.count,
-                                threshold: report.threshold,
-                            },
-                        )?;
-                        Standing::Counted { key }
-                    }
-                }
-            }
-            Outcome::Nobody(_) => {
-                let key = report_key(*project, "nobody", report);
-                match self.duplicate(incoming, &key)? {
-                    Some(duplicate) => duplicate,
-                    None => {
-                        self.nobody(&key, incoming, &walked.verdicts, report.count, report.threshold)?;
-                        Standing::Counted { key }
-                    }
-                }
-            }
         };
-        Ok(Receipt { id: id.clone(), verdicts: walked.verdicts, standing })
-    }
-
-    fn duplicate(&self, incoming: &Incoming, key: &[u8]) -> Result<Option<Standing>, StoreError> {
-        let Some(client_id) = &incoming.report.client_id else { return Ok(None) };
-        let now = self.now.as_millisecond();
-        let of = self.tx.note_client_id(incoming.project, client_id, &incoming.id, now)?;
-        Ok(of.map(|of| Standing::Duplicate { of, key: key.to_vec() }))
+        Ok(Receipt { id: id.clone(), verdicts, standing })
     }
 
     fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
@@ -536,7 +538,12 @@ pub(super) fn identity(suspect: &Suspect, blame: Option<&Blame>) -> String {
         None => {
             let text = fold(suspect.text.as_deref().unwrap_or_default());
             let function = suspect.function.as_deref().unwrap_or_default();
-            format!("unblamed:{}:{}:{function}:{text}", suspect.file.repository, suspect.file.path)
+            let file = format!("{}:{}", suspect.file.repository, suspect.file.path);
+            match (function, text.as_str()) {
+                // Nothing but its number tells it from the next line.
+                ("", "") => format!("unblamed:{file}:{}", suspect.line),
+                _ => format!("unblamed:{file}:{function}:{text}"),
+            }
         }
     }
 }
@@ -544,12 +551,16 @@ pub(super) fn identity(suspect: &Suspect, blame: Option<&Blame>) -> String {
 /// A place's key: the project, the line at its revision, and the text that the client says it has.
 fn place_key(project: ProjectId, report: &Report, survey: &Survey, suspect: &Suspect) -> Vec<u8> {
     let text = report.exceptions[suspect.exception].frames[suspect.frame].text.as_deref();
-    let revision = survey.revision(&suspect.file.repository).map(|resolved| resolved.commit.0.as_str());
+    let resolved = survey.revision(&suspect.file.repository);
+    let revision = resolved.map(|resolved| resolved.commit.0.as_str());
+    // How sure an answer is depends on how the revision was come by.
+    let basis = resolved.map(|resolved| format!("{:?}", resolved.basis));
     digest(&[
         b"place",
         &project.0.to_be_bytes(),
         suspect.file.repository.as_bytes(),
         revision.unwrap_or_default().as_bytes(),
+        basis.unwrap_or_default().as_bytes(),
         &suspect.file.path,
         &suspect.line.get().to_be_bytes(),
         fold(text.unwrap_or_default()).as_bytes(),
@@ -559,11 +570,11 @@ fn place_key(project: ProjectId, report: &Report, survey: &Survey, suspect: &Sus
 /// The key of a report that has no place: its stacks, line by line.
 fn report_key(project: ProjectId, what: &str, report: &Report) -> Vec<u8> {
     let mut parts = vec![what.as_bytes().to_vec(), project.0.to_be_bytes().to_vec()];
-    for text in [&report.revision, &report.release] {
-        parts.push(text.as_deref().unwrap_or_default().as_bytes().to_vec());
-    }
     for exception in &report.exceptions {
         parts.push(exception.kind.as_deref().unwrap_or_default().as_bytes().to_vec());
+        if exception.frames.is_empty() {
+            parts.push(exception.message.as_deref().unwrap_or_default().as_bytes().to_vec());
+        }
         for frame in &exception.frames {
             parts.push(frame.file.as_bytes().to_vec());
             parts.push(frame.line.map_or(0, std::num::NonZeroU32::get).to_be_bytes().to_vec());

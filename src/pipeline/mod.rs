@@ -161,7 +161,7 @@ impl Pipeline {
         let incoming = survey.await.map_err(|error| Refusal::Store(error.to_string()))?;
         let (answer, receipts) = oneshot::channel();
         slot.send(ledger::Entry::Reports { incoming, answer });
-        receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger has stopped".to_owned())))
+        receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger did not answer".to_owned())))
     }
 
     /// Surveys a report. Blocks.
@@ -173,7 +173,7 @@ impl Pipeline {
                 let deployed = || survey::deploy_of(&self.0.store, project, &report, now);
                 self.0.surveyor.survey(project, &report, deployed)
             }
-            None => Err(BlameError::UnknownRepository { name: format!("project {}", project.0) }),
+            None => Err(BlameError::UnknownProject),
         };
         ledger::Incoming { id: random_id(), project, report, survey }
     }
@@ -185,8 +185,9 @@ impl Pipeline {
     /// What the store says.
     pub async fn decided(&self, receipt: &Receipt, patience: Duration) -> Result<Option<Answer>, StoreError> {
         let key = match &receipt.standing {
-            Standing::Counted { key } | Standing::Parked { key } | Standing::Duplicate { key, .. } => key,
-            Standing::Dropped { .. } => return Ok(None),
+            Standing::Counted { key } | Standing::Parked { key } => key,
+            Standing::Duplicate { key: Some(key), .. } => key,
+            Standing::Duplicate { key: None, .. } | Standing::Dropped { .. } => return Ok(None),
         };
         let deadline = tokio::time::Instant::now() + patience;
         // Registered before the first look, so that no announcement falls between.
@@ -208,7 +209,9 @@ impl Pipeline {
 
     async fn look(&self, key: Vec<u8>, verdicts: Vec<Verdict>) -> Result<Option<Answer>, StoreError> {
         self.read(move |tx| {
-            let Some(fault) = tx.fault_of_place(&key)? else { return Ok(None) };
+            // A place may be known and wait all the same, while its repository is away.
+            let waits = tx.is_parked(&key)?;
+            let Some(fault) = tx.fault_of_place(&key)?.filter(|_| !waits) else { return Ok(None) };
             let Some(fault) = tx.fault(fault)? else { return Ok(None) };
             let verdicts = if verdicts.is_empty() {
                 tx.occurrences(fault.id)?.into_iter().next().map(|o| o.verdicts).unwrap_or_default()
@@ -218,6 +221,12 @@ impl Pipeline {
             Ok(Some(Answer { fault, found: tx.found_place(&key)?, verdicts }))
         })
         .await
+    }
+
+    /// Whether a project is configured: the store also knows those that were.
+    #[must_use]
+    pub fn has_project(&self, project: ProjectId) -> bool {
+        self.0.projects.contains_key(&project)
     }
 
     /// Keeps a deploy; says whether a repository of the project has its revision yet.
@@ -248,7 +257,7 @@ impl Pipeline {
         let troubled = self.0.trouble().is_some();
         let summary = tokio::task::spawn_blocking(move || {
             if troubled {
-                store.write(|tx| tx.try_to_write())?;
+                store.try_room()?;
             }
             store.read(|tx| tx.parked_summary())
         });

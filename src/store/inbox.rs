@@ -142,7 +142,8 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
-    /// Notes a client's own id of an event. `Some`: it was noted before, for the report of that id.
+    /// Notes a client's own id of an event and the place it was of. `Some`: it was noted before, for the
+    /// report of that id and of that place, if it had one.
     ///
     /// # Errors
     /// What SQLite says.
@@ -151,16 +152,28 @@ impl Tx<'_> {
         project: ProjectId,
         client_id: &str,
         report_id: &str,
+        key: Option<&[u8]>,
         now: i64,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<(String, Option<Vec<u8>>)>, StoreError> {
         let sql = "
-            INSERT INTO seen (project, client_id, report_id, at) VALUES (?1, ?2, ?3, ?4)
-            ON CONFLICT (project, client_id) DO UPDATE SET at = seen.at RETURNING report_id";
-        let first: String = self
+            INSERT INTO seen (project, client_id, report_id, key, at) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT (project, client_id) DO UPDATE SET at = seen.at RETURNING report_id, key";
+        let first: (String, Option<Vec<u8>>) = self
             .0
             .prepare_cached(sql)?
-            .query_row(params![project.0, client_id, report_id, now], |row| row.get(0))?;
-        Ok((first != report_id).then_some(first))
+            .query_row(params![project.0, client_id, report_id, key, now], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        Ok((first.0 != report_id).then_some(first))
+    }
+
+    /// Whether a place waits for blame.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn is_parked(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM inbox WHERE key = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([key], |_| Ok(())).optional()?.is_some())
     }
 
     /// Forgets clients' ids noted before `before`.

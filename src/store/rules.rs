@@ -38,15 +38,6 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
     }
 
-    /// Writes what is there already: fails where nothing can be written.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn try_to_write(&self) -> Result<(), StoreError> {
-        self.0.prepare_cached("UPDATE generation SET value = value WHERE id = 1")?.execute([])?;
-        Ok(())
-    }
-
     fn next_generation(&self) -> Result<(), StoreError> {
         let sql = "UPDATE generation SET value = value + 1 WHERE id = 1";
         self.0.prepare_cached(sql)?.execute([])?;

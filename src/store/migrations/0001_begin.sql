@@ -16,6 +16,8 @@ CREATE TABLE projects (
 CREATE TABLE project_keys (
     key        TEXT PRIMARY KEY,
     project    BIGINT NOT NULL REFERENCES projects (id),
+    -- 1: it stands in the configuration file, and goes when it is no longer there.
+    configured BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     revoked_at BIGINT
 );
@@ -120,6 +122,7 @@ CREATE TABLE seen (
     project   BIGINT NOT NULL,
     client_id TEXT NOT NULL,
     report_id TEXT NOT NULL,
+    key       BLOB,
     at        BIGINT NOT NULL,
     PRIMARY KEY (project, client_id)
 );
