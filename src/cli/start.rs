@@ -34,7 +34,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connections at once; more wait to be accepted.
 const MOST_CONNECTIONS: usize = 512;
 /// How long what is under way may take when the daemon is told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait where a connection could not be accepted: for want of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How often the commit-graphs that make blame fast are brought up to date.

@@ -15,7 +15,7 @@ use crate::blame::{Blame, BlameError, Place};
 use crate::notify::new_message_id;
 use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
-use crate::store::{Fault, FaultId, FoundPlace, NewFault, Occurrence, ProjectId, StoreError, Tx};
+use crate::store::{Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, StoreError, Tx};
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
 use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook, fold};
 use crate::triage::verdict::Verdict;
@@ -277,7 +277,8 @@ impl Page<'_> {
         };
         let verdicts = walked.as_ref().map(|(_, walked)| walked.verdicts.clone()).unwrap_or_default();
         if let Some(client_id) = &report.client_id
-            && let Some((of, key)) = self.tx.note_client_id(*project, client_id, id, key.as_deref(), now)?
+            && let Some(Noted { report_id: of, key }) =
+                self.tx.note_client_id(*project, client_id, id, key.as_deref(), now)?
         {
             return Ok(Receipt { id: of.clone(), verdicts, standing: Standing::Duplicate { of, key } });
         }

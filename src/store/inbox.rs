@@ -28,6 +28,15 @@ pub struct Parked {
     pub attempts: u32,
 }
 
+/// What became of an event that its client has sent before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The id that its report was given.
+    pub report_id: String,
+    /// The key of its place. `None`: it was dropped.
+    pub key: Option<Vec<u8>>,
+}
+
 const COLUMNS: &str = "key, project, report_id, report, count, threshold, first_at, last_at, attempts";
 
 impl Tx<'_> {
@@ -154,17 +163,16 @@ impl Tx<'_> {
         report_id: &str,
         key: Option<&[u8]>,
         now: i64,
-    ) -> Result<Option<(String, Option<Vec<u8>>)>, StoreError> {
+    ) -> Result<Option<Noted>, StoreError> {
         let sql = "
             INSERT INTO seen (project, client_id, report_id, key, at) VALUES (?1, ?2, ?3, ?4, ?5)
             ON CONFLICT (project, client_id) DO UPDATE SET at = seen.at RETURNING report_id, key";
-        let first: (String, Option<Vec<u8>>) = self
+        let note = |row: &rusqlite::Row<'_>| Ok(Noted { report_id: row.get(0)?, key: row.get(1)? });
+        let first = self
             .0
             .prepare_cached(sql)?
-            .query_row(params![project.0, client_id, report_id, key, now], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        Ok((first.0 != report_id).then_some(first))
+            .query_row(params![project.0, client_id, report_id, key, now], note)?;
+        Ok((first.report_id != report_id).then_some(first))
     }
 
     /// Whether a place waits for blame.

@@ -23,7 +23,7 @@ pub use changes::Change;
 pub use deploys::Deploy;
 pub use engine::{Store, StoreError, Tx};
 pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
-pub use inbox::Parked;
+pub use inbox::{Noted, Parked};
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Key, Project, ProjectId};
 pub use rules::StoredRule;
