@@ -13,7 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -74,16 +74,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let result = runtime.block_on(async {
+        let mut signals = Signals::hear()?;
         let daemon = Daemon::start(&config, Clock::system()).await?;
         daemon.introduce(&config)?;
-        stop_asked().await?;
+        signals.stop().await;
         tracing::info!("stopping: finishing what is under way; a second signal ends it at once");
         tokio::select! {
             () = daemon.stop() => {
                 tracing::info!("stopped");
                 Ok(())
             }
-            _ = stop_asked() => Err(Failure::Failed("ended by a second signal".to_owned())),
+            () = signals.stop() => Err(Failure::Failed("ended by a second signal".to_owned())),
         }
     });
     // Whoever still waits for a disk or a mail server is not waited for.
@@ -91,17 +92,36 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     result
 }
 
-/// SIGTERM or Ctrl-C.
-pub(super) async fn stop_asked() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                tracing::warn!("SIGHUP: rules and settings are followed as they change; a changed configuration file takes a restart");
+/// What the process is told from outside.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on signals are heard; one that comes before would end the process on the spot.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn hear() -> Result<Self, Failure> {
+        let hear = |kind| signal(kind).map_err(Failure::failed);
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            interrupt: hear(SignalKind::interrupt())?,
+            hangup: hear(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or Ctrl-C.
+    pub(super) async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::warn!(
+                    "SIGHUP: lists and settings are followed as they change; a changed configuration takes a restart"
+                ),
             }
         }
     }

@@ -259,60 +259,60 @@ struct Occurrences<'a> {
 
 impl Page<'_> {
     fn report(&mut self, incoming: &Incoming) -> Result<Receipt, StoreError> {
-        let Incoming { id, project, report, survey } = incoming;
-        let now = self.now.as_millisecond();
-        let walked = survey.as_ref().ok().map(|survey| {
-            let code = self.pipeline.code(*project);
-            (survey, walk(report, &survey.mapped, self.rulebook, code, self.now))
-        });
-        let key = match &walked {
-            None => Some(report_key(*project, "unsurveyed", report)),
-            Some((survey, Walk { outcome: Outcome::Suspect(suspect), .. })) => {
-                Some(place_key(*project, report, survey, suspect))
-            }
-            Some((_, Walk { outcome: Outcome::Nobody(_), .. })) => {
-                Some(report_key(*project, "nobody", report))
-            }
-            Some((_, Walk { outcome: Outcome::Dropped { .. }, .. })) => None,
+        let Incoming { project, report, survey, .. } = incoming;
+        let Ok(survey) = survey else {
+            let key = report_key(*project, "unsurveyed", report);
+            let standing = self.unless_seen(incoming, Some(&key), |page| page.park(key.clone(), incoming))?;
+            return Ok(receipt(incoming, Vec::new(), standing));
         };
-        let verdicts = walked.as_ref().map(|(_, walked)| walked.verdicts.clone()).unwrap_or_default();
-        if let Some(client_id) = &report.client_id
-            && let Some(Noted { report_id: of, key }) =
-                self.tx.note_client_id(*project, client_id, id, key.as_deref(), now)?
-        {
-            return Ok(Receipt { id: of.clone(), verdicts, standing: Standing::Duplicate { of, key } });
-        }
-        let standing = match (key, &walked) {
-            (Some(key), None) => self.park(key, incoming)?,
-            (Some(key), Some((_, walked))) => match &walked.outcome {
-                Outcome::Suspect(suspect) => match self.tx.fault_of_place(&key)? {
-                    None => self.park(key, incoming)?,
+        let code = self.pipeline.code(*project);
+        let Walk { verdicts, outcome } = walk(report, &survey.mapped, self.rulebook, code, self.now);
+        let standing = match &outcome {
+            Outcome::Dropped { rule, reason } => self.unless_seen(incoming, None, |page| {
+                page.tx.hit_rule(*rule, report.count, page.now.as_millisecond())?;
+                Ok(Standing::Dropped { reason: reason.clone() })
+            }),
+            Outcome::Suspect(suspect) => {
+                let key = place_key(*project, report, survey, suspect);
+                self.unless_seen(incoming, Some(&key), |page| match page.tx.fault_of_place(&key)? {
+                    None => page.park(key.clone(), incoming),
                     Some(fault) => {
-                        let occurrences = Occurrences {
-                            incoming,
-                            suspect: Some(suspect),
-                            verdicts: &walked.verdicts,
-                            count: report.count,
-                            threshold: report.threshold,
-                        };
-                        self.count(fault, &occurrences)?;
-                        Standing::Counted { key }
+                        let (count, threshold) = (report.count, report.threshold);
+                        let suspect = Some(suspect);
+                        let verdicts = &verdicts;
+                        page.count(fault, &Occurrences { incoming, suspect, verdicts, count, threshold })?;
+                        Ok(Standing::Counted { key: key.clone() })
                     }
-                },
-                _ => {
-                    self.nobody(&key, incoming, &walked.verdicts, report.count, report.threshold)?;
-                    Standing::Counted { key }
-                }
-            },
-            (None, walked) => {
-                let Some((_, Walk { outcome: Outcome::Dropped { rule, reason }, .. })) = walked else {
-                    unreachable!("only what is dropped has no key")
-                };
-                self.tx.hit_rule(*rule, report.count, now)?;
-                Standing::Dropped { reason: reason.clone() }
+                })
             }
-        };
-        Ok(Receipt { id: id.clone(), verdicts, standing })
+            Outcome::Nobody(_) => {
+                let key = report_key(*project, "nobody", report);
+                self.unless_seen(incoming, Some(&key), |page| {
+                    page.nobody(&key, incoming, &verdicts, report.count, report.threshold)?;
+                    Ok(Standing::Counted { key: key.clone() })
+                })
+            }
+        }?;
+        Ok(receipt(incoming, verdicts, standing))
+    }
+
+    /// Enters a report, unless its client has sent the same event before. `key` is its place's, if it has one.
+    fn unless_seen(
+        &mut self,
+        incoming: &Incoming,
+        key: Option<&[u8]>,
+        enter: impl FnOnce(&mut Self) -> Result<Standing, StoreError>,
+    ) -> Result<Standing, StoreError> {
+        let Incoming { id, project, report, .. } = incoming;
+        if let Some(client_id) = &report.client_id {
+            let now = self.now.as_millisecond();
+            if let Some(Noted { report_id, key }) =
+                self.tx.note_client_id(*project, client_id, id, key, now)?
+            {
+                return Ok(Standing::Duplicate { of: report_id, key });
+            }
+        }
+        enter(self)
     }
 
     fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
@@ -488,6 +488,15 @@ impl Page<'_> {
             received_at: self.now.as_millisecond(),
         }))
     }
+}
+
+/// The answer to a report; one that was sent before keeps the id that it was given then.
+fn receipt(incoming: &Incoming, verdicts: Vec<Verdict>, standing: Standing) -> Receipt {
+    let id = match &standing {
+        Standing::Duplicate { of, .. } => of,
+        _ => &incoming.id,
+    };
+    Receipt { id: id.clone(), verdicts, standing }
 }
 
 /// Why a nobody's line is one; the verdicts tell it frame by frame.
