@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn tries_are_limited_for_a_while() {
         let attempts = Attempts::default();
-        let mut allow = |who: &str, now| attempts.allow(who.to_owned(), 2, now);
+        let allow = |who: &str, now| attempts.allow(who.to_owned(), 2, now);
         assert_eq!([allow("a", 0), allow("a", 1), allow("a", 2)], [true, true, false]);
         assert!(allow("b", 2));
         assert!(allow("a", WINDOW));
