@@ -64,6 +64,8 @@ pub(super) struct Week {
     projects: Vec<Project>,
     totals: Vec<DayTotal>,
     hidden: usize,
+    /// Places that wait for git, and why the first of them does.
+    waiting: (u64, Option<String>),
 }
 
 /// Somebody, and what they caused.
@@ -202,7 +204,7 @@ impl Web {
                 }
             })?;
             let (hidden, developers) = (board.hidden, board.finish());
-            Ok(Week { developers, projects, totals, hidden })
+            Ok(Week { developers, projects, totals, hidden, waiting: tx.parked_summary()? })
         })
         .await
     }
@@ -441,6 +443,8 @@ struct WeekPage<'a> {
     faults: Bars,
     weeks: Vec<(String, Count, Count)>,
     axis: (String, String),
+    /// What waits for git, and why; empty: nothing.
+    waiting: String,
     /// How many faults are left out; empty: none.
     hidden_words: String,
     hidden_link: String,
@@ -509,6 +513,12 @@ pub(super) async fn page(
         faults: chart(&week.totals, "Faults", start, |day| day.faults),
         weeks: by_week(&week.totals, start),
         axis: (day(1 - i64::try_from(WEEKS).unwrap_or(0)), show::day(start + 6 * DAY)),
+        waiting: match &week.waiting {
+            (n, Some(why)) if *n > 0 => {
+                format!("{} waits for git, which says: {}", show::of(*n, "place"), plain::line(why, 300))
+            }
+            _ => String::new(),
+        },
         hidden_words: match week.hidden {
             0 => String::new(),
             n => show::of(n as u64, "fault"),
