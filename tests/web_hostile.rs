@@ -107,11 +107,11 @@ fn nothing_in_a_report_runs() {
 /// Reads a page as a browser does, and holds every tag and attribute to those that our templates write.
 fn tags_are_ours(address: &str, text: &str) {
     const TAGS: &[&str] = &[
-        "!doctype", "html", "head", "meta", "title", "link", "body", "a", "header", "div", "svg", "rect",
-        "nav", "form", "label", "input", "main", "p", "footer", "h1", "h2", "h3", "section", "dl", "dt",
-        "dd", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li", "span",
-        "strong", "small", "time", "code", "pre", "br", "button", "select", "option", "textarea", "fieldset",
-        "legend",
+        "!doctype", "html", "head", "meta", "title", "link", "body", "a", "header", "div", "svg", "path",
+        "rect", "nav", "form", "label", "input", "main", "p", "footer", "h1", "h2", "h3", "section", "dl",
+        "dt", "dd", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li",
+        "span", "strong", "small", "time", "code", "pre", "br", "button", "select", "option", "textarea",
+        "fieldset", "legend",
     ];
     let mut rest = text;
     while let Some(at) = rest.find('<') {

@@ -62,4 +62,35 @@ mod tests {
         let error = Store::open(dir.path()).err().unwrap();
         assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
     }
+
+    #[test]
+    fn what_an_older_version_kept_is_there_after_every_migration() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Connection::open(dir.path().join("blamed.sqlite3")).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.execute_batch(
+            "INSERT INTO projects (name, created_at) VALUES ('shop', 1);
+             INSERT INTO rules (kind, body, created_at, created_by)
+                 VALUES ('known_error', '{\"kind\":\"known_error\",\"filename\":\"a.py\"}', 1, 'ada');
+             INSERT INTO faults (project, identity, author_mail, count, first_seen, last_seen, decision)
+                 VALUES (1, 'c:a.py:1', 'Ada@example.com', 3, 1, 2, '');
+             INSERT INTO tallies (fault, hour, count) VALUES (1, 0, 3);",
+        )
+        .unwrap();
+        drop(old);
+        let store = Store::open(dir.path()).unwrap();
+        store
+            .read(|tx| -> Result<_, StoreError> {
+                let rules = tx.rules()?;
+                assert_eq!((rules.len(), rules[0].version, rules[0].disabled_at), (1, 1, None));
+                assert_eq!(tx.rulebook()?.rules.len(), 1);
+                assert!(tx.is_developer("ada@example.com")?);
+                let mut counts = Vec::new();
+                tx.faults_between(0, 1, |fault| counts.push(fault.count))?;
+                assert_eq!(counts, [3]);
+                Ok(())
+            })
+            .unwrap();
+    }
 }

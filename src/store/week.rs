@@ -51,22 +51,27 @@ pub struct DayTotal {
 }
 
 impl Tx<'_> {
-    /// The faults that occurred in `[from, to)`, by number.
+    /// Shows `visit` every fault that occurred in `[from, to)`, by number; one at a time, for there may be
+    /// very many.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn faults_between(&self, from: i64, to: i64) -> Result<Vec<FaultLine>, StoreError> {
+    pub fn faults_between(
+        &self,
+        from: i64,
+        to: i64,
+        mut visit: impl FnMut(FaultLine),
+    ) -> Result<(), StoreError> {
         let sql = "
             SELECT id, project, place, function, code, exception_type, exception_message, author_name,
                 author_mail, author_time, count, first_seen, last_seen, mailed_at
             FROM faults WHERE id IN (SELECT fault FROM tallies WHERE hour >= ?1 AND hour < ?2) ORDER BY id";
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(params![from, to])?;
-        let mut faults = Vec::new();
         while let Some(row) = rows.next()? {
-            faults.push(fault_line(row)?);
+            visit(fault_line(row)?);
         }
-        Ok(faults)
+        Ok(())
     }
 
     /// Occurrences of each fault on each day in `[from, to)`; days are counted from `from`, the first is 0.

@@ -4,6 +4,7 @@
 //! they are now, so that the address in a mail's link is the one on the page.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Extension, State};
@@ -27,11 +28,17 @@ const WEEK: i64 = 7 * DAY;
 const WEEKS: usize = 12;
 /// Faults listed beneath each of the first developers, and how many developers those are; the rest have
 /// theirs a click away, so that the page stays small.
-const FAULTS_EACH: usize = 10;
-const WITH_FAULTS: usize = 40;
+const FAULTS_EACH: usize = 8;
+const WITH_FAULTS: usize = 25;
+/// A week that took long to read is good for this many times as long, and at most for so many
+/// milliseconds: small houses see every report at once, big ones do not count the same week all day.
+const FRESH: i64 = 20;
+const FRESH_MOST: i64 = 60_000;
+/// Weeks that are kept.
+const WEEKS_KEPT: usize = 8;
 
 /// What is asked of a week.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Its first moment, in milliseconds since 1970 UTC.
     pub(super) start: i64,
@@ -57,6 +64,8 @@ pub(super) struct Week {
     projects: Vec<Project>,
     totals: Vec<DayTotal>,
     hidden: usize,
+    /// Places that wait for git, and why the first of them does.
+    waiting: (u64, Option<String>),
 }
 
 /// Somebody, and what they caused.
@@ -65,8 +74,10 @@ pub(super) struct Developer {
     pub(super) name: String,
     /// Where their mail goes; empty: nobody.
     pub(super) address: String,
-    /// Their faults, the most frequent first.
+    /// Their faults, the most frequent first; of many, as many as were asked for.
     pub(super) faults: Vec<Caused>,
+    /// How many they caused.
+    pub(super) total: u64,
     /// Faults that were never seen before this week.
     pub(super) new: u64,
     /// Occurrences this week.
@@ -143,8 +154,26 @@ fn start_of_week(at: Timestamp) -> Option<i64> {
 }
 
 impl Web {
-    /// Reads a week.
-    pub(super) async fn week(&self, asked: Asked) -> Result<Week, Problem> {
+    /// A week, with at most `each` faults of each developer. Where reading it took long, it is kept for a
+    /// while.
+    pub(super) async fn week(&self, asked: Asked, each: usize) -> Result<Arc<Week>, Problem> {
+        let generation = self.read(|tx| Ok(tx.generation()?)).await?;
+        // Whoever comes meanwhile waits for the same answer instead of asking for another.
+        let mut kept = self.0.weeks.lock().await;
+        let began = self.now();
+        kept.retain(|week| began < week.until);
+        let key = (asked, each, generation);
+        if let Some(week) = kept.iter().find(|week| week.key == key) {
+            return Ok(Arc::clone(&week.week));
+        }
+        let week = Arc::new(self.read_week(key.0.clone(), each).await?);
+        let until = began + ((self.now() - began) * FRESH).min(FRESH_MOST);
+        kept.truncate(WEEKS_KEPT - 1);
+        kept.insert(0, KeptWeek { key, until, week: Arc::clone(&week) });
+        Ok(week)
+    }
+
+    async fn read_week(&self, asked: Asked, each: usize) -> Result<Week, Problem> {
         let addresses = self.0.settings.addresses.clone();
         let now = self.0.clock.now();
         self.read(move |tx| {
@@ -159,88 +188,100 @@ impl Web {
             }
             let earlier = i64::try_from(WEEKS - 1).unwrap_or(0) * WEEK;
             let totals = tx.day_totals(from - earlier, WEEKS * 7)?;
-            let faults = tx.faults_between(from - WEEK, to)?;
-            let mut board = Board { book: &book, addresses: &addresses, asked: &asked, now, hidden: 0 };
-            let developers = board.gather(faults, &counts, &projects);
-            Ok(Week { developers, projects, totals, hidden: board.hidden })
+            let mut board = Board {
+                book: &book,
+                addresses: &addresses,
+                projects: &projects,
+                asked: &asked,
+                now,
+                each,
+                hidden: 0,
+                developers: HashMap::new(),
+            };
+            tx.faults_between(from - WEEK, to, |fault| {
+                if let Some(days) = counts.get(&fault.id) {
+                    board.enter(fault, days);
+                }
+            })?;
+            let (hidden, developers) = (board.hidden, board.finish());
+            Ok(Week { developers, projects, totals, hidden, waiting: tx.parked_summary()? })
         })
         .await
     }
+}
+
+/// A week that is kept.
+pub(super) struct KeptWeek {
+    key: (Asked, usize, i64),
+    /// In milliseconds since 1970 UTC.
+    until: i64,
+    week: Arc<Week>,
 }
 
 /// A board being put together.
 struct Board<'a> {
     book: &'a Rulebook,
     addresses: &'a AddressPolicy,
+    projects: &'a [Project],
     asked: &'a Asked,
     now: Timestamp,
+    each: usize,
     hidden: usize,
+    developers: HashMap<String, Developer>,
 }
 
 impl Board<'_> {
-    fn gather(
-        &mut self,
-        faults: Vec<FaultLine>,
-        counts: &HashMap<FaultId, [u64; 14]>,
-        projects: &[Project],
-    ) -> Vec<Developer> {
-        let mut developers: HashMap<String, Developer> = HashMap::new();
-        for fault in faults {
-            let Some(days) = counts.get(&fault.id) else { continue };
-            let project = project_name(projects, fault.project);
-            if self.asked.project.as_ref().is_some_and(|wanted| *wanted != project) {
-                continue;
-            }
-            let known = known_error(self.book, &fault, self.now);
-            let cutoff = self.book.settings.cutoff.map(Timestamp::as_millisecond);
-            let old = cutoff.zip(fault.author_time).is_some_and(|(cutoff, changed)| changed < cutoff);
-            let this_week: u64 = days[7..].iter().sum();
-            if (known.is_some() && !self.asked.known) || (old && !self.asked.old) {
-                self.hidden += usize::from(this_week > 0);
-                continue;
-            }
-            let address = answers_for(&fault, self.book, self.addresses).unwrap_or_default();
-            if self.asked.author.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&address)) {
-                continue;
-            }
-            let developer = developers.entry(address.to_ascii_lowercase()).or_insert_with(|| Developer {
-                name: String::new(),
-                address,
-                faults: Vec::new(),
-                new: 0,
-                occurrences: 0,
-                before: 0,
-                days: [0; 7],
-            });
-            developer.before += days[..7].iter().sum::<u64>();
-            if this_week == 0 {
-                continue;
-            }
-            let new = fault.first_seen >= self.asked.start;
-            developer.occurrences += this_week;
-            developer.new += u64::from(new);
-            developer.days.iter_mut().zip(&days[7..]).for_each(|(sum, day)| *sum += day);
-            // Git's name is theirs only where the address is git's, too.
-            let own = fault
-                .author_mail
-                .as_deref()
-                .is_some_and(|mail| mail.eq_ignore_ascii_case(&developer.address));
-            if own && developer.name.is_empty() {
-                developer.name = show::name(fault.author_name.as_deref());
-            }
-            developer.faults.push(Caused { fault, project, occurrences: this_week, new, known, old });
+    /// Enters a fault that occurred so often on each day of two weeks.
+    fn enter(&mut self, fault: FaultLine, days: &[u64; 14]) {
+        let project = project_name(self.projects, fault.project);
+        if self.asked.project.as_ref().is_some_and(|wanted| *wanted != project) {
+            return;
         }
+        let known = known_error(self.book, &fault, self.now);
+        let cutoff = self.book.settings.cutoff.map(Timestamp::as_millisecond);
+        let old = cutoff.zip(fault.author_time).is_some_and(|(cutoff, changed)| changed < cutoff);
+        let this_week: u64 = days[7..].iter().sum();
+        if (known.is_some() && !self.asked.known) || (old && !self.asked.old) {
+            self.hidden += usize::from(this_week > 0);
+            return;
+        }
+        let address = answers_for(&fault, self.book, self.addresses).unwrap_or_default();
+        if self.asked.author.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&address)) {
+            return;
+        }
+        let developer =
+            self.developers.entry(address.to_ascii_lowercase()).or_insert_with(|| Developer::new(address));
+        developer.before += days[..7].iter().sum::<u64>();
+        if this_week == 0 {
+            return;
+        }
+        let new = fault.first_seen >= self.asked.start;
+        developer.occurrences += this_week;
+        developer.total += 1;
+        developer.new += u64::from(new);
+        developer.days.iter_mut().zip(&days[7..]).for_each(|(sum, day)| *sum += day);
+        // Git's name is theirs only where the address is git's, too.
+        let git = fault.author_mail.as_deref();
+        if developer.name.is_empty() && git.is_some_and(|mail| mail.eq_ignore_ascii_case(&developer.address))
+        {
+            developer.name = show::name(fault.author_name.as_deref());
+        }
+        developer.faults.push(Caused { fault, project, occurrences: this_week, new, known, old });
+        if developer.faults.len() / 2 > self.each {
+            developer.keep_most_frequent(self.each);
+        }
+    }
+
+    fn finish(self) -> Vec<Developer> {
         let mut developers: Vec<Developer> =
-            developers.into_values().filter(|developer| !developer.faults.is_empty()).collect();
-        for developer in &mut developers {
-            developer.faults.sort_by_key(|caused| (std::cmp::Reverse(caused.occurrences), caused.fault.id));
-        }
+            self.developers.into_values().filter(|developer| developer.total > 0).collect();
+        developers.iter_mut().for_each(|developer| developer.keep_most_frequent(self.each));
         let sort = self.asked.sort;
         developers.sort_by(|a, b| {
             let nobody = a.address.is_empty().cmp(&b.address.is_empty());
             let asked = match sort {
                 Sort::Occurrences => b.occurrences.cmp(&a.occurrences),
-                Sort::Faults => b.faults.len().cmp(&a.faults.len()),
+                Sort::Faults => b.total.cmp(&a.total),
                 Sort::New => b.new.cmp(&a.new),
                 Sort::Name => a.called().to_lowercase().cmp(&b.called().to_lowercase()),
             };
@@ -271,6 +312,16 @@ pub(super) fn project_name(projects: &[Project], id: ProjectId) -> String {
 }
 
 impl Developer {
+    fn new(address: String) -> Self {
+        let (name, faults) = (String::new(), Vec::new());
+        Self { name, address, faults, total: 0, new: 0, occurrences: 0, before: 0, days: [0; 7] }
+    }
+
+    fn keep_most_frequent(&mut self, most: usize) {
+        self.faults.sort_by_key(|caused| (std::cmp::Reverse(caused.occurrences), caused.fault.id));
+        self.faults.truncate(most);
+    }
+
     /// The name, else the address.
     pub(super) fn called(&self) -> String {
         match (self.name.is_empty(), self.address.is_empty()) {
@@ -281,11 +332,16 @@ impl Developer {
     }
 
     fn bars(&self, start: i64) -> Bars {
-        let days = (0..7).map(|n| show::weekday(start + n * DAY));
-        let labels: Vec<String> = days.collect();
-        let words = labels.iter().zip(self.days).map(|(day, n)| format!("{day}: {n}"));
-        let words = words.collect::<Vec<_>>().join(", ");
-        Bars { values: self.days.to_vec(), labels, words, bright: 0..7, width: 140, height: 28, gap: 0.2 }
+        let days = (0..).map(|n| show::weekday(start + n * DAY)).zip(self.days);
+        let words = days.map(|(day, n)| format!("{day}: {}", show::exact(n)));
+        Bars {
+            words: words.collect::<Vec<_>>().join(", "),
+            values: self.days.to_vec(),
+            width: 140,
+            height: 28,
+            gap: 0.2,
+            ..Bars::default()
+        }
     }
 
     /// Against the week before, in words, and whether it is more or less.
@@ -347,12 +403,13 @@ struct Row<'a> {
     change: (String, &'static str),
     shown: &'a [Caused],
     all: String,
-    more: usize,
+    /// Whether there are more faults than shown.
+    more: bool,
 }
 
 impl Row<'_> {
     fn faults(&self) -> Count {
-        Count(self.developer.faults.len() as u64)
+        Count(self.developer.total)
     }
 
     fn fresh(&self) -> Count {
@@ -364,7 +421,7 @@ impl Row<'_> {
     }
 
     fn total(&self) -> String {
-        show::of(self.developer.faults.len() as u64, "fault")
+        show::of(self.developer.total, "fault")
     }
 }
 
@@ -386,6 +443,8 @@ struct WeekPage<'a> {
     faults: Bars,
     weeks: Vec<(String, Count, Count)>,
     axis: (String, String),
+    /// What waits for git, and why; empty: nothing.
+    waiting: String,
     /// How many faults are left out; empty: none.
     hidden_words: String,
     hidden_link: String,
@@ -409,32 +468,25 @@ pub(super) async fn page(
 ) -> Answer {
     let now = web.now();
     let asked = Asked::read(&params, now)?;
-    let week = web.week(asked.clone()).await?;
+    let one = asked.author.is_some();
+    let week = web.week(asked.clone(), if one { usize::MAX } else { FAULTS_EACH }).await?;
     let start = asked.start;
     let day = |offset: i64| show::day(start + offset * WEEK);
     let with =
         |name: &str, value: &str| params.link("/", &[("week", &day(0)), ("timestamp", ""), (name, value)]);
-    let one = asked.author.is_some();
     let rows = week.developers.iter().enumerate().map(|(n, developer)| {
-        let most = if one {
-            usize::MAX
-        } else if n < WITH_FAULTS {
-            FAULTS_EACH
-        } else {
-            0
-        };
-        let shown = &developer.faults[..developer.faults.len().min(most)];
+        let shown = if n < WITH_FAULTS { &developer.faults[..] } else { &[] };
         Row {
             developer,
             bars: developer.bars(start),
             change: developer.change(),
             shown,
             all: with("author", &developer.address),
-            more: developer.faults.len() - shown.len(),
+            more: developer.total > shown.len() as u64,
         }
     });
     let sum = |of: fn(&Developer) -> u64| week.developers.iter().map(of).sum::<u64>();
-    let (faults, occurrences) = (sum(|d| d.faults.len() as u64), sum(|d| d.occurrences));
+    let (faults, occurrences) = (sum(|d| d.total), sum(|d| d.occurrences));
     let people = week.developers.iter().filter(|d| !d.address.is_empty()).count() as u64;
     let column = |name: &'static str, key: &str, sort: Sort| (name, with("sort", key), asked.sort == sort);
     let page = WeekPage {
@@ -461,6 +513,12 @@ pub(super) async fn page(
         faults: chart(&week.totals, "Faults", start, |day| day.faults),
         weeks: by_week(&week.totals, start),
         axis: (day(1 - i64::try_from(WEEKS).unwrap_or(0)), show::day(start + 6 * DAY)),
+        waiting: match &week.waiting {
+            (n, Some(why)) if *n > 0 => {
+                format!("{} waits for git, which says: {}", show::of(*n, "place"), plain::line(why, 300))
+            }
+            _ => String::new(),
+        },
         hidden_words: match week.hidden {
             0 => String::new(),
             n => show::of(n as u64, "fault"),

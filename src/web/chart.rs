@@ -10,7 +10,8 @@ use askama::filters::HtmlSafe;
 pub(super) struct Bars {
     /// From left to right.
     pub(super) values: Vec<u64>,
-    /// What stands under each, shown on hover with its value; as many as values, or none. Safe words.
+    /// What stands under each, shown on hover with its value. None: a small drawing, shown by the hundred,
+    /// whose words are shown on hover as a whole. Safe words.
     pub(super) labels: Vec<String>,
     /// The whole in words, for those who do not see it. Safe words.
     pub(super) words: String,
@@ -28,6 +29,9 @@ impl HtmlSafe for Bars {}
 
 impl fmt::Display for Bars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.labels.is_empty() {
+            return self.small(f);
+        }
         let most = self.values.iter().copied().max().unwrap_or(0).max(1);
         let step = f64::from(self.width) / f64::from(u32::try_from(self.values.len().max(1)).unwrap_or(1));
         let height = f64::from(self.height);
@@ -57,6 +61,26 @@ impl fmt::Display for Bars {
             f,
             "<svg class=\"bars\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} {}\" preserveAspectRatio=\"none\" focusable=\"false\">{bars}</svg>",
             self.words, self.width, self.height
+        )
+    }
+}
+
+impl Bars {
+    /// All bars as one path.
+    fn small(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = self.values.iter().copied().max().unwrap_or(0).max(1);
+        let count = u32::try_from(self.values.len().max(1)).unwrap_or(1);
+        let (step, height) = (self.width / count, f64::from(self.height));
+        let wide = f64::from(step) * (1.0 - self.gap);
+        let mut path = String::new();
+        for (x, &value) in (0..).step_by(step as usize).zip(&self.values) {
+            let tall = if value == 0 { 1.0 } else { (height * ratio(value, most)).max(2.0) };
+            write!(path, "M{x} {:.0}h{wide:.0}v{tall:.0}h-{wide:.0}z", height - tall)?;
+        }
+        write!(
+            f,
+            "<svg class=\"bars\" role=\"img\" viewBox=\"0 0 {} {}\" preserveAspectRatio=\"none\"><title>{}</title><path class=\"bright\" d=\"{path}\"/></svg>",
+            self.width, self.height, self.words
         )
     }
 }

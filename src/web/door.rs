@@ -5,13 +5,14 @@
 //! with another cookie, can fill one in.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
 use super::page::Problem;
@@ -22,6 +23,10 @@ use crate::store::{Account, AccountRole};
 
 /// Bytes of a form as sent.
 const FORM: usize = 256 << 10;
+/// How much of a form that is too large is read, so that the browser gets to hear so.
+const DRAINED: usize = 16 << 20;
+/// How long a browser may take to send a form.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a browser that is not used stays signed in, in milliseconds.
 pub(super) const SESSION: i64 = 14 * 24 * 3_600_000;
 /// Use of a session is noted this often, in milliseconds.
@@ -168,13 +173,14 @@ impl Web {
             return Err(Problem::new(StatusCode::FORBIDDEN, "The form was refused", said).into_response());
         }
         let (mut parts, body) = request.into_parts();
-        let Ok(body) = Limited::new(body, FORM).collect().await else {
+        let form = tokio::time::timeout(PATIENCE, read_form(body)).await;
+        let Some(body) = form.ok().flatten() else {
             let said = format!("A form holds {} KB at most. Shorten what you wrote.", FORM >> 10);
             return Err(
                 Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "That is too much", &said).into_response()
             );
         };
-        let posted = Params::parse(&body.to_bytes());
+        let posted = Params::parse(&body);
         if visitor.new || posted.get("token") != visitor.token() {
             let said =
                 "It was made for another browser, or before you signed in. Load it again, then send it.";
@@ -212,6 +218,22 @@ impl Web {
         let cookie = HeaderValue::try_from(cookie).expect("digits and plain words");
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
+}
+
+/// A form's bytes; `None` where there are too many, or they never came. A browser that is still sending does
+/// not listen, so what is too much is read to its end.
+async fn read_form(mut body: Body) -> Option<Vec<u8>> {
+    let (mut form, mut whole) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        whole += data.len();
+        if whole <= FORM {
+            form.extend_from_slice(&data);
+        } else if whole > DRAINED {
+            return None;
+        }
+    }
+    (whole <= FORM).then_some(form)
 }
 
 /// Whether a post comes from a page of ours, as browsers tell it. One that tells nothing is no browser of

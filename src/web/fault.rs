@@ -25,8 +25,8 @@ const HOURS: usize = 48;
 const DAYS: usize = 84;
 /// Bytes of a message, of free text, and of one value of the context.
 const TEXT: usize = 8_000;
-/// Occurrences whose traceback is on the page; of more, the time alone.
-const SHOWN: usize = 20;
+/// Bytes of values that a traceback shows in all; what is beyond is in the occurrence as it was taken.
+const VALUES: usize = 200_000;
 
 #[derive(Template)]
 #[template(path = "web/fault.html")]
@@ -52,7 +52,8 @@ struct FaultPage {
     argument: Vec<Argument>,
     hours: Bars,
     days: Bars,
-    kept: Vec<Kept>,
+    others: Vec<Other>,
+    kept: Option<Kept>,
     hosts: Vec<String>,
     mails: Vec<Mail>,
     changes: Vec<(When, Change)>,
@@ -81,12 +82,19 @@ struct Commit {
     origin: String,
 }
 
-/// An occurrence that was kept.
+/// An occurrence that was kept, as the list of them has it.
+struct Other {
+    id: String,
+    at: When,
+    /// Whether it is the one that is shown.
+    shown: bool,
+}
+
+/// An occurrence that is shown.
 struct Kept {
     id: String,
     at: When,
     facts: Vec<(&'static str, String)>,
-    title: String,
     traces: Vec<Trace>,
     additional: String,
     context: Vec<(String, String)>,
@@ -153,6 +161,8 @@ pub(super) async fn page(
     let known = super::board::known_error(&book, &line, web.0.clock.now());
     let kind = super::board::kind(&line);
     let latest = occurrences.first();
+    let asked = params.given("occurrence");
+    let shown = occurrences.iter().find(|kept| asked == Some(kept.id.as_str())).or(latest);
     let page = FaultPage {
         shell: Shell::new(format!("{kind} in {}", super::board::at(&line)), "week", visitor).saying(&params),
         id: id.0,
@@ -174,11 +184,19 @@ pub(super) async fn page(
         }),
         commit: blame.map(|blame| commit(blame, now)),
         notes: notes(&fault),
-        argument: latest.map(argument).unwrap_or_default(),
+        argument: shown.map(argument).unwrap_or_default(),
         hours: bars(&hours, now, HOUR, HOURS, "hour"),
         days: bars(&hours, now, DAY, DAYS, "day"),
         hosts: hosts(&occurrences),
-        kept: occurrences.iter().take(SHOWN).map(|occurrence| kept(occurrence, now)).collect(),
+        others: occurrences
+            .iter()
+            .map(|other| Other {
+                id: other.id.clone(),
+                at: when(other.received_at),
+                shown: shown.is_some_and(|shown| shown.id == other.id),
+            })
+            .collect(),
+        kept: shown.map(|occurrence| kept(occurrence, now)),
         mails: mails.into_iter().map(|mail| mailed(mail, now)).collect(),
         changes: changes.into_iter().map(|change| (when(change.at), change)).collect(),
     };
@@ -433,7 +451,8 @@ fn kept(occurrence: &Occurrence, now: i64) -> Kept {
     }
     let occurred = report.occurred_at.map(|at| show::moment(at.as_millisecond()));
     fact("By its clock", occurred.as_deref());
-    let context = report.context.iter().map(|(name, value)| {
+    let mut room = VALUES;
+    let context = report.context.iter().take(100).map(|(name, value)| {
         let text = match value {
             serde_json::Value::String(text) => text.clone(),
             other => serde_json::to_string_pretty(other).unwrap_or_default(),
@@ -443,9 +462,11 @@ fn kept(occurrence: &Occurrence, now: i64) -> Kept {
     Kept {
         id: occurrence.id.clone(),
         at: When { at: occurrence.received_at, now },
-        title: show::gist(report.headline().map(crate::report::Exception::summary).as_deref()),
         facts,
-        traces: (0..report.exceptions.len()).rev().map(|index| trace::trace(occurrence, index)).collect(),
+        traces: (0..report.exceptions.len())
+            .rev()
+            .map(|index| trace::trace(occurrence, index, &mut room))
+            .collect(),
         additional: plain::block(report.additional_info.as_deref().unwrap_or_default(), TEXT),
         context: context.collect(),
         remarks: report.remarks.iter().map(|remark| plain::line(remark, 300)).collect(),

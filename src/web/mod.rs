@@ -1,6 +1,6 @@
 //! The pages that people look at: who causes what this week, why it was them, and which errors are known.
 //!
-//! Every request comes in by the [`door`]: it finds out who asks, turns away who may not, refuses posts that
+//! Every request comes in by the door: it finds out who asks, turns away who may not, refuses posts that
 //! another site or another browser made up, and puts the strict headers on whatever is answered. Behind it a
 //! page reads the store in one transaction, shapes what it shows, and has a template lay it out. There is
 //! no JavaScript.
@@ -74,13 +74,15 @@ struct Inner {
     outbox: Arc<Outbox>,
     settings: Settings,
     attempts: Attempts,
+    weeks: tokio::sync::Mutex<Vec<board::KeptWeek>>,
 }
 
 impl Web {
     /// Pages over `store`; mails that they owe are delivered by `outbox`.
     #[must_use]
     pub fn new(store: Store, clock: Clock, outbox: Arc<Outbox>, settings: Settings) -> Self {
-        Self(Arc::new(Inner { store, clock, outbox, settings, attempts: Attempts::default() }))
+        let (attempts, weeks) = Default::default();
+        Self(Arc::new(Inner { store, clock, outbox, settings, attempts, weeks }))
     }
 
     /// Its routes, and its answer to every address that is nobody's.

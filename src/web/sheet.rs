@@ -15,7 +15,7 @@ use super::show;
 pub(super) async fn csv(State(web): State<Web>, params: Params) -> Answer {
     let asked = Asked::read(&params, web.now())?;
     let name = format!("attachment; filename=\"blamed-{}.csv\"", show::day(asked.start));
-    let week = web.week(asked).await?;
+    let week = web.week(asked, usize::MAX).await?;
     let mut sheet = String::from(
         "developer,address,project,fault,type,message,place,function,occurrences,new,known_error,first_seen,last_seen\r\n",
     );
@@ -34,7 +34,7 @@ pub(super) async fn csv(State(web): State<Web>, params: Params) -> Answer {
 pub(super) async fn json(State(web): State<Web>, params: Params) -> Answer {
     let asked = Asked::read(&params, web.now())?;
     let start = show::day(asked.start);
-    let week = web.week(asked).await?;
+    let week = web.week(asked, usize::MAX).await?;
     let developers = week.developers.iter().map(|developer| {
         let faults = developer.faults.iter().map(|caused| {
             json!({

@@ -48,8 +48,9 @@ pub(super) struct Argument {
     pub(super) suspect: bool,
 }
 
-/// The traceback of one exception of a kept report.
-pub(super) fn trace(occurrence: &Occurrence, index: usize) -> Trace {
+/// The traceback of one exception of a kept report. Its values take what they need of `room`, a number of
+/// bytes, and are left out once there is none.
+pub(super) fn trace(occurrence: &Occurrence, index: usize, room: &mut usize) -> Trace {
     let exception = &occurrence.report.exceptions[index];
     let mut rows = Vec::new();
     let mut library = Vec::new();
@@ -66,7 +67,7 @@ pub(super) fn trace(occurrence: &Occurrence, index: usize) -> Trace {
             rows.push(Row::Omitted(format!("{words} left out of a long stack")));
         }
         let verdict = occurrence.verdicts.iter().find(|v| (v.exception, v.frame) == (index, at));
-        let shown = shown(frame, verdict);
+        let shown = shown(frame, verdict, room);
         if verdict.is_some_and(|v| v.frame_type == FrameType::BadPath) && at != innermost {
             library.push(shown);
         } else {
@@ -98,14 +99,18 @@ pub(super) fn argument(occurrence: &Occurrence) -> Vec<Argument> {
     steps.collect()
 }
 
-fn shown(frame: &Frame, verdict: Option<&Verdict>) -> Shown {
-    let locals =
-        frame.locals.iter().map(|(name, value)| (plain::line(name, 200), plain::block(value, VALUE)));
+fn shown(frame: &Frame, verdict: Option<&Verdict>, room: &mut usize) -> Shown {
+    let mut locals = Vec::new();
+    for (name, value) in &frame.locals {
+        let (name, value) = (plain::line(name, 200), plain::block(value, VALUE.min(*room)));
+        *room = room.saturating_sub(name.len() + value.len());
+        locals.push((name, if *room == 0 { "…".to_owned() } else { value }));
+    }
     Shown {
         at: at(&frame.file, frame),
         function: super::show::name(frame.function.as_deref()),
         text: plain::code(frame.text.as_deref().unwrap_or_default().trim_start(), 500),
-        locals: locals.collect(),
+        locals,
         label: match verdict.map(|verdict| verdict.frame_type) {
             // The plain cases need no word.
             None | Some(FrameType::Default | FrameType::BadPath) => "",

@@ -1,6 +1,7 @@
 //! The dry run: what a rule would have done, had it been on its list for the last 30 days.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use super::Web;
 use super::board::{answers_for, at, kind};
@@ -42,32 +43,41 @@ impl Web {
             for (fault, _, count) in tx.count_by_day(from, to)? {
                 *counts.entry(fault).or_default() += count;
             }
-            let count = |fault: &FaultLine| counts.get(&fault.id).copied().unwrap_or(0);
-            let mut faults = tx.faults_between(from, to)?;
-            faults.sort_by_key(|fault| std::cmp::Reverse(count(fault)));
             let mut book = tx.rulebook()?;
             book.rules.retain(|(id, _)| Some(*id) != instead_of);
             let judge = Judge::new(&web, &rule, book);
-            let mut hit = Vec::new();
-            for (n, fault) in faults.iter().enumerate() {
-                let applies = match rule {
-                    Rule::ThirdPartyWhitelist(_) if n < SEARCHED && !judge.applies(fault) => {
-                        tx.occurrences(fault.id)?.first().is_some_and(|kept| judge.is_in(kept))
+            // Of third-party code the responsible line says nothing: the frames below it do.
+            let mut within = HashSet::new();
+            if matches!(rule, Rule::ThirdPartyWhitelist(_)) {
+                let mut most: Vec<_> =
+                    counts.iter().map(|(fault, count)| (Reverse(*count), *fault)).collect();
+                most.sort_unstable();
+                for (_, fault) in most.into_iter().take(SEARCHED) {
+                    if tx.occurrences(fault)?.first().is_some_and(|kept| judge.is_in(kept)) {
+                        within.insert(fault);
                     }
-                    _ => judge.applies(fault),
-                };
-                if applies {
-                    hit.push(fault);
                 }
             }
-            let total = hit.iter().map(|fault| count(fault)).sum();
-            let examples = hit.iter().take(EXAMPLES).map(|fault| Example {
+            let (mut number, mut total, mut hit) = (0, 0, Vec::new());
+            tx.faults_between(from, to, |fault| {
+                if within.contains(&fault.id) || judge.applies(&fault) {
+                    let count = counts.get(&fault.id).copied().unwrap_or(0);
+                    (number, total) = (number + 1, total + count);
+                    hit.push((Reverse(count), fault));
+                    if hit.len() > 4 * EXAMPLES {
+                        hit.sort_by_key(|(count, fault)| (*count, fault.id));
+                        hit.truncate(EXAMPLES);
+                    }
+                }
+            })?;
+            hit.sort_by_key(|(count, fault)| (*count, fault.id));
+            let examples = hit.iter().take(EXAMPLES).map(|(Reverse(count), fault)| Example {
                 id: fault.id.0,
                 kind: kind(fault),
                 at: at(fault),
-                count: Count(count(fault)),
+                count: Count(*count),
             });
-            Ok(Trial { said: said(&rule, hit.len() as u64, total), examples: examples.collect() })
+            Ok(Trial { said: said(&rule, number, total), examples: examples.collect() })
         })
         .await
     }
