@@ -23,7 +23,7 @@ use crate::blame::{Basis, Blame, BlameError, Blamer, BrokenLine, CommitId, Quest
 Examples:
   blamed blame src/shop.py:42
   blamed blame --revision v1.2.3 --format json src/shop.py:42 src/cart.py:7
-  grep -n TODO -r src | blamed blame --stdin
+  git grep -n 'except:' -- src | blamed blame --stdin
 
 Exit status: 0 if every line was answered, 1 if some were not, 2 for wrong use.")]
 pub struct Arguments {

@@ -165,7 +165,7 @@ fn repair_escape(rest: &[u8], out: &mut Vec<u8>) -> usize {
     }
 }
 
-/// The value of a `\uXXXX` escape at the start of `rest`.
+/// The value of a `\uHHHH` escape at the start of `rest`.
 fn hex4(rest: &[u8]) -> Option<u16> {
     let digits = rest.strip_prefix(b"\\u")?.get(..4)?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::ledger::{Facts, decide_on, identity};
+use super::keys::identity;
+use super::ledger::{Facts, decide_on};
 use super::survey::deploy_of;
 use super::{Project, Survey, Surveyor};
 use crate::blame::{Blame, BlameError, Blamer};

@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+use super::keys::{identity, place_key, report_key};
 use super::survey::Survey;
 use super::{Inner, Refusal, hex};
 use crate::blame::{Blame, BlameError, Place};
@@ -17,7 +17,7 @@ use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
 use crate::store::{Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, StoreError, Tx};
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
-use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook, fold};
+use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook};
 use crate::triage::verdict::Verdict;
 use crate::triage::walk::{Outcome, Suspect, Walk, walk};
 
@@ -539,66 +539,4 @@ fn known_error(rulebook: &Rulebook, id: RuleId) -> Option<(RuleId, &KnownError)>
         Rule::KnownError(known) if *stored == id => Some((id, known)),
         _ => None,
     })
-}
-
-/// What makes a fault one: the line's origin; where git cannot say, the line as its text tells it.
-pub(super) fn identity(suspect: &Suspect, blame: Option<&Blame>) -> String {
-    match blame {
-        Some(Blame { origin, .. }) => format!("{}:{}:{}", origin.commit, origin.path, origin.line),
-        None => {
-            let text = fold(suspect.text.as_deref().unwrap_or_default());
-            let function = suspect.function.as_deref().unwrap_or_default();
-            let file = format!("{}:{}", suspect.file.repository, suspect.file.path);
-            match (function, text.as_str()) {
-                // Nothing but its number tells it from the next line.
-                ("", "") => format!("unblamed:{file}:{}", suspect.line),
-                _ => format!("unblamed:{file}:{function}:{text}"),
-            }
-        }
-    }
-}
-
-/// A place's key: the project, the line at its revision, and the text that the client says it has.
-fn place_key(project: ProjectId, report: &Report, survey: &Survey, suspect: &Suspect) -> Vec<u8> {
-    let text = report.exceptions[suspect.exception].frames[suspect.frame].text.as_deref();
-    let resolved = survey.revision(&suspect.file.repository);
-    let revision = resolved.map(|resolved| resolved.commit.0.as_str());
-    // How sure an answer is depends on how the revision was come by.
-    let basis = resolved.map(|resolved| format!("{:?}", resolved.basis));
-    digest(&[
-        b"place",
-        &project.0.to_be_bytes(),
-        suspect.file.repository.as_bytes(),
-        revision.unwrap_or_default().as_bytes(),
-        basis.unwrap_or_default().as_bytes(),
-        &suspect.file.path,
-        &suspect.line.get().to_be_bytes(),
-        fold(text.unwrap_or_default()).as_bytes(),
-    ])
-}
-
-/// The key of a report that has no place: its stacks, line by line.
-fn report_key(project: ProjectId, what: &str, report: &Report) -> Vec<u8> {
-    let mut parts = vec![what.as_bytes().to_vec(), project.0.to_be_bytes().to_vec()];
-    for exception in &report.exceptions {
-        parts.push(exception.kind.as_deref().unwrap_or_default().as_bytes().to_vec());
-        if exception.frames.is_empty() {
-            parts.push(exception.message.as_deref().unwrap_or_default().as_bytes().to_vec());
-        }
-        for frame in &exception.frames {
-            parts.push(frame.file.as_bytes().to_vec());
-            parts.push(frame.line.map_or(0, std::num::NonZeroU32::get).to_be_bytes().to_vec());
-            parts.push(fold(frame.text.as_deref().unwrap_or_default()).into_bytes());
-        }
-    }
-    digest(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
-}
-
-fn digest(parts: &[&[u8]]) -> Vec<u8> {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
-    }
-    digest.finalize().to_vec()
 }

@@ -17,6 +17,7 @@
 
 mod blaming;
 mod explain;
+mod keys;
 mod ledger;
 mod survey;
 
