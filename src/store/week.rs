@@ -4,7 +4,6 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::{FaultId, NewFault, ProjectId, StoreError, Tx};
 use crate::blame::Place;
-use crate::notify::plain;
 
 /// A day in milliseconds.
 const DAY: i64 = 24 * 3_600_000;
@@ -185,9 +184,14 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub(super) fn note_words(&self, id: FaultId, new: &NewFault<'_>) -> Result<(), StoreError> {
+        /// Characters of each text.
+        const MOST: usize = 2_000;
         let path = new.place.map(|place| place.path.to_string());
         let texts = [new.exception_type, new.exception_message, new.function, new.code, path.as_deref()];
-        let words = texts.into_iter().flatten().map(|text| plain::clip(text.to_lowercase(), 2_000));
+        let words = texts
+            .into_iter()
+            .flatten()
+            .map(|text| text.to_lowercase().chars().take(MOST).collect::<String>());
         let words = words.collect::<Vec<_>>().join("\n");
         let sql = "INSERT INTO fault_words (fault, words) VALUES (?1, ?2)";
         self.0.prepare_cached(sql)?.execute(params![id.0, words])?;
