@@ -180,7 +180,10 @@ fn the_addresses_of_flawless_lead_somewhere() {
     }
     assert_eq!(root.get("/check_health").text, "OK\n");
     root.get("/search?q=ValueError+file:feed").has("1 fault").has("shop/feed.py:5");
-    root.get("/search?q=KeyError").has("Nothing fits");
+    for nothing in ["KeyError", "%25", "_eturn", "file:none", "is:known"] {
+        root.get(&format!("/search?q={nothing}")).has("Nothing fits");
+    }
+    root.get("/search?q=JSON.loads(text)+author:ada").has("1 fault");
     root.get("/week.csv").has("ada@example.org");
     for gone in ["/faults/99", "/faults/x", "/rules/99", "/rules/-1", "/outbox/99", "/nowhere"] {
         let page = root.get(gone);

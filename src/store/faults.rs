@@ -167,6 +167,7 @@ impl Tx<'_> {
             ],
             |row| row.get(0),
         )?;
+        self.note_words(FaultId(id), &new)?;
         Ok(FaultId(id))
     }
 

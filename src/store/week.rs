@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{FaultId, ProjectId, StoreError, Tx};
+use super::{FaultId, NewFault, ProjectId, StoreError, Tx};
 use crate::blame::Place;
 
 /// A day in milliseconds.
@@ -118,32 +118,84 @@ impl Tx<'_> {
         Ok(statement.query_map(params![fault.0, from], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// The faults seen last for which `wanted` says so, latest first, at most `limit`.
+    /// The faults seen last for which `wanted` says so, latest first, at most `limit`. Where `word` (in
+    /// lower case) is not empty, they hold it in their type, message, function, code or path.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn find_faults(
         &self,
         limit: usize,
+        word: &str,
         wanted: impl Fn(&FaultLine) -> bool,
     ) -> Result<Vec<FaultLine>, StoreError> {
+        let mut found = Vec::new();
+        if let Some(ids) = self.faults_with_word(word)? {
+            for id in ids {
+                found.extend(self.fault_line(id)?.filter(&wanted));
+            }
+            found.sort_by_key(|fault| std::cmp::Reverse((fault.last_seen, fault.id)));
+            found.truncate(limit);
+            return Ok(found);
+        }
         let sql = "
             SELECT id, project, place, function, code, exception_type, exception_message, author_name,
                 author_mail, author_time, count, first_seen, last_seen, mailed_at
             FROM faults ORDER BY last_seen DESC";
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query([])?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            let fault = fault_line(row)?;
-            if wanted(&fault) {
-                found.push(fault);
-                if found.len() >= limit {
-                    break;
-                }
-            }
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            found.extend(Some(fault_line(row)?).filter(&wanted));
         }
         Ok(found)
+    }
+
+    /// The faults that hold a word. `None`: there is none, or none that is fit to be looked for, or so many hold it that going through all
+    /// faults from the latest on finds some sooner.
+    fn faults_with_word(&self, word: &str) -> Result<Option<Vec<FaultId>>, StoreError> {
+        const FEW: usize = 1_000;
+        const LONG: usize = 1_000;
+        if word.is_empty() || word.len() > LONG {
+            return Ok(None);
+        }
+        let sql = r"SELECT fault FROM fault_words WHERE words LIKE ?1 ESCAPE '\' LIMIT ?2";
+        let escaped = word.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+        let mut statement = self.0.prepare_cached(sql)?;
+        let ids =
+            statement.query_map(params![format!("%{escaped}%"), FEW + 1], |row| row.get(0).map(FaultId))?;
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        Ok((ids.len() <= FEW).then_some(ids))
+    }
+
+    fn fault_line(&self, id: FaultId) -> Result<Option<FaultLine>, StoreError> {
+        let sql = "
+            SELECT id, project, place, function, code, exception_type, exception_message, author_name,
+                author_mail, author_time, count, first_seen, last_seen, mailed_at
+            FROM faults WHERE id = ?1";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([id.0])?;
+        rows.next()?.map(fault_line).transpose()
+    }
+
+    /// Notes what a search for a new fault looks through.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn note_words(&self, id: FaultId, new: &NewFault<'_>) -> Result<(), StoreError> {
+        /// Characters of each text.
+        const MOST: usize = 2_000;
+        let path = new.place.map(|place| place.path.to_string());
+        let texts = [new.exception_type, new.exception_message, new.function, new.code, path.as_deref()];
+        let words = texts
+            .into_iter()
+            .flatten()
+            .map(|text| text.to_lowercase().chars().take(MOST).collect::<String>());
+        let words = words.collect::<Vec<_>>().join("\n");
+        let sql = "INSERT INTO fault_words (fault, words) VALUES (?1, ?2)";
+        self.0.prepare_cached(sql)?.execute(params![id.0, words])?;
+        Ok(())
     }
 
     /// Forgets a fault and all that is kept of it. `false`: there is none of that number.

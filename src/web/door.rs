@@ -283,7 +283,65 @@ pub(super) fn digest(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::clock::Clock;
+    use crate::notify::outbox::Outbox;
+    use crate::notify::{self, Transport};
+    use crate::store::{Store, StoreError};
+    use crate::triage::identity::AddressPolicy;
+    use crate::web::Settings;
+
+    fn web(dir: &std::path::Path, clock: &Clock, public_url: &str) -> Web {
+        let store = Store::open(dir).unwrap();
+        let mail = notify::Settings {
+            from: "blamed@example.org".parse().unwrap(),
+            public_url: public_url.to_owned(),
+            default_contact: None,
+            transport: Transport::Folder(dir.join("mail")),
+        };
+        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
+        let settings = Settings { sign_in: SignIn::Required, mail, addresses: AddressPolicy::default() };
+        Web::new(store, clock.clone(), outbox, settings)
+    }
+
+    #[test]
+    fn on_https_the_cookie_is_held_to_the_host() {
+        let check = |url: &str, expected: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let mut response = Response::new(Body::empty());
+            web(dir.path(), &Clock::system(), url).hand_out("0123", &mut response);
+            assert_eq!(response.headers()["set-cookie"], expected);
+        };
+        let rest = "Path=/; HttpOnly; SameSite=Lax; Max-Age=1209600";
+        check("http://127.0.0.1:9029", &format!("blamed=0123; {rest}"));
+        check("https://blamed.example.org", &format!("__Host-blamed=0123; {rest}; Secure"));
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_is_not_used_is_signed_out_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed("2026-11-20T12:00:00Z".parse().unwrap());
+        let web = web(dir.path(), &clock, "http://127.0.0.1:9029");
+        let secret = random_id();
+        let now = clock.now().as_millisecond();
+        let begun = web.0.store.write(|tx| -> Result<_, StoreError> {
+            let account = tx.ensure_account("ada@example.org", AccountRole::Reader, now)?;
+            tx.begin_session(&digest(&secret), account.id, "", now, now + SESSION)
+        });
+        begun.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, format!("a=b; blamed={secret}").parse().unwrap());
+        let is_in = async || web.visitor(&headers, String::new()).await.unwrap().account.is_some();
+        for _ in 0..3 {
+            // Used every ten days, it lives on.
+            clock.advance(Duration::from_secs(10 * 24 * 3_600));
+            assert!(is_in().await);
+        }
+        clock.advance(Duration::from_secs(15 * 24 * 3_600));
+        assert!(!is_in().await);
+    }
 
     #[test]
     fn posts_from_elsewhere_are_told_by_their_headers() {

@@ -227,7 +227,7 @@ pub(super) async fn view_traceback(State(web): State<Web>, params: Params) -> An
     let line = params.get("line_number").parse::<u32>().ok();
     let found = web
         .read(move |tx| {
-            Ok(tx.find_faults(1, |fault| {
+            Ok(tx.find_faults(1, &file.to_lowercase(), |fault| {
                 let Some(place) = &fault.place else { return false };
                 place.path == file.as_bytes()
                     && line.is_none_or(|line| place.line.get() == line)

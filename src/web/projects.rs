@@ -23,6 +23,8 @@ struct ProjectsPage {
 /// A key as it is shown.
 struct Shown {
     key: String,
+    /// Enough of it to know it by.
+    short: String,
     created: When,
     revoked: Option<When>,
 }
@@ -39,6 +41,7 @@ pub(super) async fn page(
             let mut all = Vec::new();
             for project in tx.projects()? {
                 let keys = tx.all_keys(project.id)?.into_iter().map(|key| Shown {
+                    short: key.key.chars().take(6).collect(),
                     key: key.key,
                     created: When { at: key.created_at, now },
                     revoked: key.revoked_at.map(|at| When { at, now }),

@@ -67,7 +67,11 @@ pub(super) async fn page(
                     term => fits(fault, term),
                 })
             };
-            let found = if terms.is_empty() { Vec::new() } else { tx.find_faults(SHOWN + 1, wanted)? };
+            let found = if terms.is_empty() {
+                Vec::new()
+            } else {
+                tx.find_faults(SHOWN + 1, rarest(&terms), wanted)?
+            };
             let found = found.into_iter().map(|fault| {
                 let who = answers_for(&fault, &book, &addresses).unwrap_or_default();
                 let when = When { at: fault.last_seen, now };
@@ -112,6 +116,15 @@ fn read(question: &str) -> Vec<Term> {
         }
     };
     question.split_whitespace().map(word).collect()
+}
+
+/// The longest word that a fault itself must hold: likely the one that the fewest hold.
+fn rarest(terms: &[Term]) -> &str {
+    let words = terms.iter().filter_map(|term| match term {
+        Term::Any(word) | Term::File(word) | Term::Type(word) => Some(word.as_str()),
+        _ => None,
+    });
+    words.max_by_key(|word| word.len()).unwrap_or_default()
 }
 
 fn fits(fault: &FaultLine, term: &Term) -> bool {

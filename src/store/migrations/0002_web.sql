@@ -45,3 +45,13 @@ CREATE INDEX outbox_by_recipient ON outbox (lower(recipient));
 
 -- Answers "what happened between" from the index alone.
 CREATE INDEX tallies_by_hour ON tallies (hour, fault, count);
+
+-- What a search looks through, in lower case and apart from all that makes the rows of faults long.
+CREATE TABLE fault_words (
+    fault BIGINT PRIMARY KEY REFERENCES faults (id) ON DELETE CASCADE,
+    words TEXT NOT NULL
+);
+INSERT INTO fault_words (fault, words)
+    SELECT id, lower(COALESCE(exception_type, '') || ' ' || COALESCE(exception_message, '') || ' '
+        || COALESCE(function, '') || ' ' || COALESCE(code, '') || ' ' || COALESCE(place, ''))
+    FROM faults;
