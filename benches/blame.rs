@@ -19,33 +19,37 @@ fn main() {
     let lines = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(60);
     for name in ["flask.bundle", "express.bundle"] {
         if let Some(bundle) = bundle(name) {
-            measure(name, &Repo::from_bundle(&bundle), lines);
+            let repo = Repo::from_bundle(&bundle);
+            repo.run(&["commit-graph", "write", "--reachable", "--changed-paths"]);
+            measure(name, &repo, lines, &[]);
+            measure(name, &repo, lines, &["-w"]);
         }
     }
 }
 
-fn measure(name: &str, repo: &Repo, lines: usize) {
-    repo.run(&["commit-graph", "write", "--reachable", "--changed-paths"]);
+fn measure(name: &str, repo: &Repo, lines: usize, flags: &[&str]) {
+    let ignore_whitespace = flags.contains(&"-w");
+    let settings = Settings { ignore_whitespace, ignore_revisions: false, ..Settings::default() };
     let tip = repo.git.head().unwrap().peel_to_commit().unwrap();
     let chosen = choose(repo, &tip, lines.max(1000));
     let ask = |(path, line): &(BString, u32)| question(&tip.id().to_string(), path.as_bstr(), *line);
     let few = &chosen[..lines];
     let questions: Vec<Question> = chosen.iter().map(ask).collect();
 
-    let by_git = each(few, |(path, line)| git_blame(repo, path, *line));
+    let by_git = each(few, |(path, line)| git_blame(repo, flags, path, *line));
     let by_libgit2 = each(&few[..few.len().min(20)], |(path, line)| {
         let mut options = git2::BlameOptions::new();
         options.min_line(*line as usize).max_line(*line as usize);
         repo.git.blame_file(&path.to_path_lossy(), Some(&mut options)).unwrap();
     });
     let cold = each(&questions[..lines], |question| {
-        blamer(repo.path(), Settings::default()).blame(question).unwrap();
+        blamer(repo.path(), settings.clone()).blame(question).unwrap();
     });
-    let one = repo.blamer();
+    let one = blamer(repo.path(), settings.clone());
     let sharing = each(&questions[..lines], |question| drop(one.blame(question).unwrap()));
     let warm = each(&questions[..lines], |question| drop(one.blame(question).unwrap()));
 
-    let all = repo.blamer();
+    let all = blamer(repo.path(), settings);
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for half in questions.chunks(questions.len() / 2) {
@@ -55,11 +59,11 @@ fn measure(name: &str, repo: &Repo, lines: usize) {
     });
     let thousand = begun.elapsed();
     let begun = Instant::now();
-    chosen.iter().for_each(|(path, line)| git_blame(repo, path, *line));
+    chosen.iter().for_each(|(path, line)| git_blame(repo, flags, path, *line));
     let thousand_by_git = begun.elapsed();
 
     let ratio = |slow: Duration, fast: Duration| slow.as_secs_f64() / fast.as_secs_f64();
-    println!("{name}, {lines} lines, mean per line:");
+    println!("{name}, {lines} lines, flags {flags:?}, mean per line:");
     println!("  git blame -L with graph {by_git:>10.1?}");
     println!("  libgit2 blame_file      {by_libgit2:>10.1?}");
     println!(
@@ -83,10 +87,11 @@ fn each<T>(of: &[T], mut run: impl FnMut(&T)) -> Duration {
     begun.elapsed() / u32::try_from(of.len()).unwrap()
 }
 
-fn git_blame(repo: &Repo, path: &BString, line: u32) {
+fn git_blame(repo: &Repo, flags: &[&str], path: &BString, line: u32) {
     let range = format!("{line},{line}");
     let mut command = git(repo.path());
-    command.args(["blame", "--porcelain", "-L", &range, "HEAD", "--"]).arg(path.to_os_str_lossy());
+    command.args(["blame", "--porcelain", "-L", &range]).args(flags).args(["HEAD", "--"]);
+    command.arg(path.to_os_str_lossy());
     assert!(command.output().unwrap().status.success());
 }
 

@@ -29,6 +29,7 @@
 //! Who may use whom, each row only rows below it: `cli`; `ingest`, `web`, `config`; `pipeline`; `notify`; `store`;
 //! `triage`; `blame`, `report`, `clock`, `telemetry`. A test holds the house to that.
 
+#![warn(missing_docs, unreachable_pub)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 pub mod blame;

@@ -68,6 +68,58 @@ fn a_revision_is_found_in_what_a_report_says() {
     assert_eq!(blamer.resolve("repo", &both).unwrap().commit.0, first.to_string());
 }
 
+/// Two objects of different content whose ids begin with the same seven digits.
+fn alike(kinds: [git2::ObjectType; 2]) -> [(git2::ObjectType, String); 2] {
+    let content = |kind, number: usize| match kind {
+        git2::ObjectType::Commit => {
+            let (tree, who) = ("4b825dc642cb6eb9a060e54bf8d69288fbee4904", "Ada <ada@example.org>");
+            format!("tree {tree}\nauthor {who} {number} +0000\ncommitter {who} {number} +0000\n\nx\n")
+        }
+        _ => format!("blob {number}"),
+    };
+    let short =
+        |kind, content: &str| Oid::hash_object(kind, content.as_bytes()).unwrap().to_string()[..7].to_owned();
+    let mut seen = std::collections::HashMap::new();
+    for number in 0.. {
+        for kind in kinds {
+            let text = content(kind, number);
+            let id = short(kind, &text);
+            match seen.get(&id) {
+                Some((other, _)) if *other == kind && kinds[0] != kinds[1] => {}
+                Some(found) if found.1 != text => return [found.clone(), (kind, text)],
+                _ => drop(seen.insert(id, (kind, text))),
+            }
+        }
+    }
+    unreachable!("there are more contents than ids of seven digits")
+}
+
+#[test]
+fn a_short_id_means_the_one_commit_that_it_fits() {
+    use git2::ObjectType::{Blob, Commit};
+    for (kinds, ambiguous) in [([Commit, Blob], false), ([Commit, Commit], true)] {
+        let (repo, _, tip) = tagged();
+        let odb = repo.git.odb().unwrap();
+        odb.write(git2::ObjectType::Tree, b"").unwrap();
+        let ids = alike(kinds).map(|(kind, content)| (kind, odb.write(kind, content.as_bytes()).unwrap()));
+        let commit = ids.iter().find(|(kind, _)| *kind == Commit).unwrap().1;
+        let resolved = repo.blamer().resolve("repo", &hints(&commit.to_string()[..7])).unwrap();
+        let expected = if ambiguous { (tip, Basis::NamedButMissing) } else { (commit, Basis::Named) };
+        assert_eq!(
+            (resolved.commit.0, resolved.basis),
+            (expected.0.to_string(), expected.1),
+            "{}",
+            resolved.how
+        );
+        let parsed = repo.blamer().parse_revision("repo", &commit.to_string()[..7]);
+        if ambiguous {
+            assert!(matches!(parsed, Err(BlameError::AmbiguousRevision { .. })), "{parsed:?}");
+        } else {
+            assert_eq!(parsed, Ok(CommitId(commit.to_string())));
+        }
+    }
+}
+
 #[test]
 fn the_tip_is_that_of_the_branch_configured() {
     let (repo, first, _) = tagged();
@@ -357,4 +409,41 @@ async fn one_question_is_worked_out_once_however_many_ask() {
     assert_eq!(blamer.counters().running, 0);
     let no = blamer.ask(question(&id.to_string(), b"gone".as_bstr(), 5)).await;
     assert!(matches!(no, Err(BlameError::NoPath { .. })));
+}
+
+#[test]
+fn reformatting_is_nobodys_fault() {
+    let mut repo = Repo::new();
+    let mut files = tree(&[("f.py", "def pay(card, amount):\n  charge(card)\n  return total(amount)\n")]);
+    let first = repo.commit("Ada", &[], &files);
+    files.insert("f.py".into(), file("def pay(card, amount):\n    charge(card)\n    return total(amount)\n"));
+    let indented = repo.commit("Bob", &[first], &files);
+    files.insert(
+        "f.py".into(),
+        file("# @\ndef pay(\n    card, amount\n):\n    charge(card)\n    return (total(amount))\n"),
+    );
+    let wrapped = repo.commit("Cy", &[indented], &files);
+    let list = format!("# black\n{wrapped}  # and this is why\nnot an id\n{}\n", &wrapped.to_string()[..7]);
+    files.insert(".git-blame-ignore-revs".into(), file(&list));
+    let tip = repo.commit("Di", &[wrapped], &files);
+
+    let both = blamer(repo.path(), Settings::default());
+    let blame =
+        |blamer: &Blamer, line| blamer.blame(&question(&tip.to_string(), "f.py".into(), line)).unwrap();
+    for line in [2, 3, 5, 6] {
+        assert_eq!(blame(&both, line).author.name, "Ada", "line {line}");
+    }
+    assert_eq!(blame(&both, 6).skipped, [CommitId(wrapped.to_string())]);
+    assert!(blame(&both, 5).skipped.is_empty());
+    // What cannot have been made of any older line stays with who wrote it.
+    assert_eq!(blame(&both, 1).author.name, "Cy");
+    let broken = both.broken_ignore_lines("repo", &CommitId(tip.to_string())).unwrap();
+    assert_eq!(broken.iter().map(|line| line.line).collect::<Vec<_>>(), [3, 4]);
+
+    let neither = repo.blamer();
+    assert_eq!(blame(&neither, 5).author.name, "Bob");
+    assert_eq!(blame(&neither, 6).author.name, "Cy");
+    // Whoever asks at the revision before the list was made is told by today's list.
+    let older = both.blame(&question(&wrapped.to_string(), "f.py".into(), 6)).unwrap();
+    assert_eq!(older.author.name, "Ada");
 }

@@ -38,8 +38,8 @@ fn repo() -> Repo {
 fn text_is_for_people() {
     let output = run(&repo(), &["src/new.py:3"], "");
     let said = output.stdout.to_str().unwrap();
-    assert!(said.starts_with("src/new.py:3: Ada <ada@example.org>, 2017-07-14\n"), "{said}");
-    assert!(said.contains("there at old.py:2\n") && said.contains("> two\n"), "{said}");
+    assert!(said.starts_with("src/new.py:3: Ada <ada@example.org>, 2017-07-14T02:41:00Z\n"), "{said}");
+    assert!(said.contains("there at old.py:2 (found in ") && said.contains("> two\n"), "{said}");
     assert!(output.stderr.is_empty() && output.status.code() == Some(0));
 }
 

@@ -6,24 +6,28 @@
 #[path = "support/git.rs"]
 mod support;
 
+use blamed::blame::{Blamer, Settings};
 use bstr::{BStr, BString, ByteSlice};
 use git2::Oid;
-use support::{Chance, EXECUTABLE, File, REGULAR, Repo, SYMLINK, Tree, answer, file, tree};
+use support::{Chance, EXECUTABLE, File, REGULAR, Repo, SYMLINK, Tree, answer, blamer, file, tree};
 
 /// Compares all lines of all files of `revision` with what git says.
 fn check(repo: &Repo, revision: Oid, files: &Tree, story: &str) {
-    let blamer = repo.blamer();
+    compare(repo, &repo.blamer(), &[], revision, files, story);
+}
+
+fn compare(repo: &Repo, blamer: &Blamer, flags: &[&str], revision: Oid, files: &Tree, story: &str) {
     for (path, file) in files.iter().filter(|(_, file)| file.mode != SYMLINK) {
         if file.content.is_empty() {
             continue;
         }
-        let expected = repo.expected(revision, path.as_bstr(), &[]);
+        let expected = repo.expected(revision, path.as_bstr(), flags);
         for (number, expected) in (1..).zip(expected) {
-            let found = answer(&blamer, revision, path.as_bstr(), number);
+            let found = answer(blamer, revision, path.as_bstr(), number);
             assert_eq!(
                 found.as_ref(),
                 Ok(&expected),
-                "{story}: {path}:{number} at {revision} in {:?}",
+                "{story}: {flags:?} {path}:{number} at {revision} in {:?}",
                 repo.path()
             );
         }
@@ -155,7 +159,9 @@ fn generated_histories_agree_with_git() {
         story.write_graph(seed);
         for _ in 0..2 {
             let (id, files) = story.commits.last().unwrap().clone();
-            check(&story.repo, id, &files, &format!("seed {seed}"));
+            let name = format!("seed {seed}");
+            check(&story.repo, id, &files, &name);
+            story.check_ignoring(id, &files, &name);
             let at = story.chance.below(story.commits.len());
             story.commits.truncate(at + 1);
         }
@@ -190,6 +196,25 @@ const LINES: [&[u8]; 14] = [
 const PATHS: [&[u8]; 7] = [b"a", b"b.py", b"dir/a", b"dir/sub/c", b"dir", b"sp ace", b"\xe9t\xe9"];
 
 impl Story {
+    /// Compares with white space ignored, and with some commits ignored as well.
+    fn check_ignoring(&mut self, id: Oid, files: &Tree, name: &str) {
+        let settings = Settings { ignore_revisions: false, ..Settings::default() };
+        compare(&self.repo, &blamer(self.repo.path(), settings), &["-w"], id, files, name);
+        let list: String = (self.commits.iter())
+            .filter(|_| self.chance.once_in(3))
+            .map(|(id, _)| format!("{id} # reformatted\n\n"))
+            .collect();
+        let file = self.repo.path().join("ignore");
+        std::fs::write(&file, list).unwrap();
+        self.repo.git.config().unwrap().set_str("blame.ignoreRevsFile", file.to_str().unwrap()).unwrap();
+        for ignore_whitespace in [true, false] {
+            let settings = Settings { ignore_whitespace, ..Settings::default() };
+            let flags: &[&str] = if ignore_whitespace { &["-w"] } else { &[] };
+            compare(&self.repo, &blamer(self.repo.path(), settings), flags, id, files, name);
+        }
+        self.repo.git.config().unwrap().remove("blame.ignoreRevsFile").unwrap();
+    }
+
     /// A commit-graph of either version, whole, in two layers, or of the older half only; or none.
     fn write_graph(&mut self, seed: u64) {
         let version = format!("commitGraph.changedPathsVersion={}", 1 + seed % 2);

@@ -6,23 +6,27 @@
 #[path = "support/git.rs"]
 mod support;
 
+use blamed::blame::Settings;
 use bstr::ByteSlice;
-use support::{Chance, Repo, answer, bundle};
+use support::{Chance, Repo, answer, blamer, bundle};
 
 /// Compares every line of some files of the tip; `BLAMED_FILES` says of how many.
-fn check(name: &str) {
+fn check(name: &str, ignore_whitespace: bool) {
     let Some(bundle) = bundle(name) else { return };
     let files = std::env::var("BLAMED_FILES").ok().and_then(|files| files.parse().ok()).unwrap_or(12);
     let repo = Repo::from_bundle(&bundle);
-    let blamer = repo.blamer();
+    repo.run(&["commit-graph", "write", "--reachable", "--changed-paths"]);
+    let flags: &[&str] = if ignore_whitespace { &["-w"] } else { &[] };
+    let settings = Settings { ignore_whitespace, ignore_revisions: false, ..Settings::default() };
+    let blamer = blamer(repo.path(), settings);
     let tip = repo.git.head().unwrap().peel_to_commit().unwrap().id();
     let tracked = blamer.files("repo", &blamed::blame::CommitId(tip.to_string())).unwrap();
     let mut paths = tracked.to_vec();
-    let mut chance = Chance(7);
+    let mut chance = Chance(7 + u64::from(ignore_whitespace));
     let (mut lines, mut differing) = (0, Vec::new());
     for _ in 0..files.min(tracked.len()) {
         let path = paths.swap_remove(chance.below(paths.len()));
-        for (number, expected) in (1..).zip(repo.expected(tip, path.as_bstr(), &[])) {
+        for (number, expected) in (1..).zip(repo.expected(tip, path.as_bstr(), flags)) {
             lines += 1;
             let found = answer(&blamer, tip, path.as_bstr(), number);
             if found.as_ref() != Ok(&expected) {
@@ -31,15 +35,25 @@ fn check(name: &str) {
         }
     }
     assert!(differing.is_empty(), "{} of {lines} lines differ:\n{}", differing.len(), differing.join("\n"));
-    eprintln!("{name}: {lines} lines of {files} files agree with git");
+    eprintln!("{name}: {lines} lines of {files} files agree with git blame {flags:?}");
 }
 
 #[test]
 fn flask_agrees_with_git() {
-    check("flask.bundle");
+    check("flask.bundle", false);
+}
+
+#[test]
+fn flask_agrees_with_git_if_white_space_is_ignored() {
+    check("flask.bundle", true);
 }
 
 #[test]
 fn express_agrees_with_git() {
-    check("express.bundle");
+    check("express.bundle", false);
+}
+
+#[test]
+fn express_agrees_with_git_if_white_space_is_ignored() {
+    check("express.bundle", true);
 }

@@ -9,10 +9,11 @@
 )]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use blamed::ingest::inflate::inflate;
-use blamed::ingest::{airbrake, honeybadger, rollbar, sentry, text};
+use blamed::ingest::{airbrake, flawless, honeybadger, oops, otlp, rollbar, sentry, text};
 use blamed::report::{Frame, Report};
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ fn captures(group: &str) -> Option<Vec<Request>> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let root = shared.join("clients").join(group);
     if !root.is_dir() {
-        println!("skipped: no captured requests in {}", root.display());
+        let _ = writeln!(std::io::stderr(), "skipped: captured requests; BLAMED_SHARED names their folder");
         return None;
     }
     let folders = |of: &Path| -> Vec<PathBuf> {
@@ -219,5 +220,90 @@ fn printed_tracebacks() {
                 |report: &Report| report.exceptions.iter().any(|e| e.frames.iter().any(|f| f.line.is_some()));
             assert!(reports.iter().any(has_place) || name.ends_with("no-backtrace"), "{name}: {reports:#?}");
         }
+    }
+}
+
+#[test]
+fn flawless_calls() {
+    let Some(requests) = captures("flawless") else { return };
+    let mut counts = Vec::new();
+    for request in &requests {
+        let name = request.folder.display().to_string();
+        let (length, message) = request.body.split_at(4);
+        assert_eq!(u32::from_be_bytes(length.try_into().unwrap()) as usize, message.len(), "{name}");
+        let call = flawless::decode(message).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let flawless::Request::RecordError(report) = &call.request else { panic!("{name}: {call:?}") };
+        assert!(
+            report.exceptions[0].frames.iter().all(|frame| !frame.file.contains("flawless/client")),
+            "{name}"
+        );
+        if name.contains("repeat-20") {
+            counts.push(report.count);
+        } else {
+            let (place, message) = if name.ends_with("wrap-class") {
+                ("/srv/app/shop/bin/flawless_job.py:33 pack", "'A-1004'")
+            } else {
+                (
+                    "/srv/app/shop/shop/orders.py:24 checkout",
+                    "order A-1002 cannot be checked out: bad price in catalogue",
+                )
+            };
+            assert_eq!(raised(report), [place], "{name}");
+            assert_eq!(report.exceptions[0].message.as_deref(), Some(message), "{name}");
+        }
+        assert_eq!(flawless::reply(&call)[4..8], [0x80, 0x01, 0x00, 0x02], "{name}");
+    }
+    assert_eq!(counts.iter().sum::<u64>(), 16, "{counts:?}");
+}
+
+#[test]
+fn oops_reports() {
+    let Some(requests) = captures("oops") else { return };
+    for request in &requests {
+        let name = request.folder.display().to_string();
+        let report = oops::decode(&request.body).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let place = if name.contains("wsgi") { "orders.py:24 checkout" } else { "orders.py:43 audit" };
+        assert_eq!(raised(&report), [format!("/srv/app/shop/shop/{place}")], "{name}");
+        assert!(report.occurred_at.is_some() && report.client_id.is_some(), "{name}: {report:#?}");
+        let thrown = report.headline().unwrap();
+        assert!(thrown.kind.is_some() && thrown.message.is_some(), "{name}");
+        if name.contains("wsgi") {
+            assert!(report.revision.is_some(), "{name}");
+            assert_eq!(report.context["req_vars"]["PATH_INFO"], "/orders/A-1002", "{name}");
+            assert_eq!(report.context["timeline"].as_array().map(Vec::len), Some(2), "{name}: {report:#?}");
+        }
+    }
+}
+
+#[test]
+fn otlp_requests() {
+    let mut ids = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for group in ["otlp-python", "otlp-js"] {
+        let Some(requests) = captures(group) else { continue };
+        for request in &requests {
+            let name = request.folder.display().to_string();
+            let signal =
+                if request.path.ends_with("/logs") { otlp::Signal::Logs } else { otlp::Signal::Traces };
+            let reports = if group == "otlp-js" {
+                otlp::decode_json(&request.body)
+            } else {
+                otlp::decode_protobuf(&request.body, signal)
+            };
+            let reports = reports.unwrap_or_else(|error| panic!("{name}: {error}"));
+            for report in &reports {
+                assert!(report.release.is_some() && report.occurred_at.is_some(), "{name}: {report:#?}");
+                assert!(
+                    raised(report).iter().all(|place| place.contains("/srv/app/")),
+                    "{name}: {:?}",
+                    raised(report)
+                );
+                let case = name.split("/extra-").next().unwrap().to_owned();
+                ids.entry(case).or_default().extend(report.client_id.clone());
+            }
+        }
+    }
+    // The same error, as an event of a span and as a log record, has one id.
+    for (case, ids) in ids.iter().filter(|(case, _)| case.contains("otlp-js")) {
+        assert!(ids.len() == 2 && ids[0] == ids[1], "{case}: {ids:?}");
     }
 }

@@ -193,11 +193,9 @@ fn a_repository_that_vanishes_costs_nothing_but_time() {
 
     std::fs::rename(&away, &home).unwrap();
     let daemon = Daemon::start(&home, data.path());
-    let known = eventually("the report to be decided", || {
-        let health = daemon.get("/healthz").unwrap();
-        (health.body["waiting_for_blame"] == 0 || health.body["last_trouble"].is_null()).then(|| ())
+    eventually("the report to be decided", || {
+        (daemon.get("/healthz").unwrap().body["waiting_for_blame"] == 0).then_some(())
     });
-    let () = known;
     assert_eq!(daemon.decided(&report)["fault"]["count"], 2);
     assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
 }
@@ -250,6 +248,94 @@ fn the_whitelist_and_the_settings_are_followed_while_it_runs() {
 }
 
 #[test]
+fn every_list_has_its_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let code: String = (1..=9).map(|n| format!("call({n})\n")).collect();
+    repo.commit("Ada", &[], &tree(&[("app/a.py", &code), ("app/b.py", &code), ("lib/c.py", &code)]));
+    let daemon = Daemon::configured(
+        folder.path(),
+        &format!(
+            "data_dir = 'data'\ndefault_contact = 'ops@example.org'\n[[project]]\nname = 'p'\n\
+             [[project.repository]]\npath = '{}'\n[[project.library]]\npath = 'lib/**'\n",
+            repo.path().display()
+        ),
+    );
+    let data = folder.path().join("data");
+    let rule = |arguments: &[&str]| {
+        let output = run(blamed(&["rules", "add"]).args(arguments).arg("--data-dir").arg(&data));
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let stack = |frames: &[(&str, u32)]| {
+        let lines: String = frames
+            .iter()
+            .map(|(file, n)| format!("  File \"/srv/x/{file}\", line {n}, in f\n    call({n})\n"))
+            .collect();
+        daemon.report(
+            format!("Traceback (most recent call last):\n{lines}shop.Error: no\n").as_bytes(),
+            "?wait=20",
+        )
+    };
+    let line = |answer: &daemon::Answer| {
+        format!("{}:{}", text(&answer.body["place"]["path"]), answer.body["place"]["line"])
+    };
+    let newest = |count: usize, fault: &Value| {
+        let mut to: Vec<String> = mails_of(&data, fault.as_i64().unwrap(), count);
+        to.sort();
+        to
+    };
+
+    // Library code by configuration, then a building block: the caller is looked at.
+    assert_eq!(line(&stack(&[("app/a.py", 1), ("app/b.py", 1), ("lib/c.py", 1)])), "app/b.py:1");
+    rule(&["building-block", "--file", "app/b.py", "--fragment", "call(2)"]);
+    assert_eq!(line(&stack(&[("app/a.py", 2), ("app/b.py", 2), ("lib/c.py", 1)])), "app/a.py:2");
+    // Dropped: by third-party code, and by type.
+    rule(&["third-party", "--file", "requests/api.py"]);
+    let dropped = stack(&[("app/a.py", 3), ("site-packages/requests/api.py", 3)]);
+    assert_eq!(text(&dropped.body["state"]), "dropped", "{}", dropped.body);
+    // Watchers: of the responsible line, and of whatever it went through.
+    rule(&["watch", "app/a.py", "blame@example.org"]);
+    rule(&["watch", "app/a.py", "all@example.org", "--all"]);
+    let through = stack(&[("app/a.py", 4), ("app/b.py", 4)]);
+    assert_eq!(newest(2, &through.body["fault"]["id"]), ["ada@example.org", "all@example.org"]);
+    let own = stack(&[("app/a.py", 5)]);
+    assert_eq!(
+        newest(3, &own.body["fault"]["id"]),
+        ["ada@example.org", "all@example.org", "blame@example.org"]
+    );
+    // A path handed over, and an address that stands for another; nobody is written to twice.
+    rule(&["disown", "app/b.py", "ada@example.org", "ben@example.org"]);
+    assert_eq!(newest(1, &stack(&[("app/b.py", 6)]).body["fault"]["id"]), ["ben@example.org"]);
+    rule(&["remap", "ada", "all@example.org"]);
+    assert_eq!(
+        newest(2, &stack(&[("app/a.py", 7)]).body["fault"]["id"]),
+        ["all@example.org", "blame@example.org"]
+    );
+    rule(&["ignored-exception", "shop.Error"]);
+    assert_eq!(text(&stack(&[("app/a.py", 8)]).body["state"]), "dropped");
+    let refused = run(blamed(&["rules", "add", "watch", "x", "nobody"]).arg("--data-dir").arg(&data));
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+/// The addresses that the mails about a fault went to.
+fn mails_of(data: &Path, fault: i64, count: usize) -> Vec<String> {
+    eventually(&format!("{count} mails about fault {fault}"), || {
+        let folder = std::fs::read_dir(data.join("mail")).ok()?;
+        let mails = folder.filter_map(|entry| {
+            let path = entry.unwrap().path();
+            // One that is being written has another name, and may be gone by now.
+            let mail =
+                path.extension().is_some_and(|end| end == "eml").then(|| std::fs::read(path))?.unwrap();
+            let mail = mail_parser::MessageParser::new().parse(&mail)?.into_owned();
+            let about = mail.header("X-Blamed-Fault")?.as_text()?.trim() == fault.to_string();
+            about.then(|| mail.to().unwrap().first().unwrap().address().unwrap().to_owned())
+        });
+        let mails: Vec<String> = mails.collect();
+        (mails.len() == count).then_some(mails)
+    })
+}
+
+#[test]
 fn what_is_not_a_report_is_told_so() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();
@@ -296,6 +382,48 @@ fn what_is_not_a_report_is_told_so() {
 }
 
 #[test]
+fn a_report_without_a_revision_is_blamed_at_what_was_deployed() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let old = repo.commit("Ada", &[], &tree(&[("app/a.py", "one()\ntwo()\n")]));
+    repo.commit("Ben", &[old], &tree(&[("app/a.py", "zero()\none()\ntwo()\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let deploy = |more: &[&str]| {
+        let repository = repo.path().to_str().unwrap();
+        let command = ["deploy", "--server", &daemon.url, "--key", &daemon.key, "--repository", repository];
+        let output = run(blamed(&command).args(more));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let report = |more: Value| {
+        // No text is sent: nothing but the revision tells which line it is.
+        let mut report = json!({
+            "exception_type": "E",
+            "traceback": [{ "filename": "/srv/app/a.py", "line_number": 1, "function_name": "f" }],
+        });
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        text(&daemon.decided(report.to_string())["author"]["name"]).to_owned()
+    };
+    assert_eq!(report(json!({ "environment": "production" })), "Ben", "the tip, for want of better");
+    let short = &old.to_string()[..10];
+    assert_eq!(
+        deploy(&["--revision", short, "--environment", "production", "--version", "1.0"]),
+        old.to_string()
+    );
+    assert_eq!(report(json!({ "environment": "production" })), "Ada");
+    assert_eq!(report(json!({ "environment": "staging" })), "Ben");
+    assert_eq!(report(json!({ "environment": "staging", "release": "1.0" })), "Ada");
+    assert_eq!(report(json!({ "environment": "production", "occurred_at": "2020-01-01T00:00:00Z" })), "Ben");
+    deploy(&["--environment", "production"]);
+    assert_eq!(report(json!({ "environment": "production" })), "Ben");
+    assert_eq!(
+        report(json!({ "environment": "production", "revision": short })),
+        "Ada",
+        "the report's own word"
+    );
+}
+
+#[test]
 fn a_report_sent_twice_under_one_id_counts_once() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();
@@ -309,6 +437,42 @@ fn a_report_sent_twice_under_one_id_counts_once() {
     let second = daemon.decided(report.to_string());
     assert_eq!((&first["fault"]["count"], &second["fault"]["count"]), (&json!(3), &json!(3)));
     assert_eq!(second["duplicate_of"], first["id"]);
+}
+
+#[test]
+fn a_client_that_never_ends_its_request_does_not_keep_the_daemon() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let address = daemon.url.trim_start_matches("http://").to_owned();
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    std::io::Write::write_all(&mut client, b"POST /api/v1/reports HTTP/1.1\r\nHost: x\r\n").unwrap();
+    // Only once the daemon has answered somebody else is it sure to have seen the first.
+    assert_eq!(daemon.get("/healthz").unwrap().status, 200);
+    assert!(daemon.stop(), "it ends by itself, and in peace");
+}
+
+#[test]
+fn a_key_that_is_no_longer_configured_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let path = repo.path().display().to_string();
+    let project = |name: &str, key: &str| {
+        format!("[[project]]\nname = '{name}'\nkey = '{key}'\n[[project.repository]]\npath = '{path}'\n")
+    };
+    let (one, two, three) = ("1".repeat(32), "2".repeat(32), "3".repeat(32));
+    let status = |daemon: &Daemon, key: &str| {
+        let report = traceback("/srv/a.py", 1, "f", "x");
+        daemon.post(report.as_bytes(), "", &[("X-Blamed-Key", key)]).unwrap().status
+    };
+    let before = project("a", &one) + &project("b", &two);
+    let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{before}"));
+    assert_eq!((status(&daemon, &one), status(&daemon, &two)), (202, 202));
+    assert!(daemon.stop());
+    let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{}", project("a", &three)));
+    assert_eq!((status(&daemon, &three), status(&daemon, &one), status(&daemon, &two)), (202, 401, 401));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Who a commit says wrote it, and who that is by `.mailmap`.
 
+use std::sync::Arc;
+
 use bstr::ByteSlice;
 use git2::Oid;
 use jiff::Timestamp;
@@ -28,12 +30,15 @@ pub(super) fn read(objects: &Objects<'_>, commit: Oid, revision: Oid) -> Result<
 
 /// The lines that hold, weakest first: those of the revision asked, of the tip, of the work tree, and of
 /// the configured blob and file.
-fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Mailmap, Stop> {
+fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Arc<Mailmap>, Stop> {
+    let mut known = objects.handle.mailmaps.borrow_mut();
+    if let Some(mailmap) = known.get(&revision) {
+        return Ok(Arc::clone(mailmap));
+    }
     let git = &objects.handle.git;
     let mut mailmap = Mailmap::default();
     let mut blobs = Vec::new();
-    let head = git.head().ok().and_then(|head| head.peel_to_commit().ok()).map(|commit| commit.id());
-    for commit in [Some(revision), head].into_iter().flatten() {
+    for commit in [Some(revision), objects.handle.head()].into_iter().flatten() {
         let tree = objects.commit(commit)?.tree;
         if let Some(Node { kind: Kind::File, id }) = objects.find(tree, ".mailmap".into())?
             && !blobs.contains(&id)
@@ -61,6 +66,8 @@ fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Mailmap, Stop> {
             mailmap.add(&lines);
         }
     }
+    let mailmap = Arc::new(mailmap);
+    known.insert(revision, Arc::clone(&mailmap));
     Ok(mailmap)
 }
 

@@ -110,6 +110,11 @@ impl CommitGraph {
         Some(std::sync::Arc::new(Self { layers, stamp }))
     }
 
+    /// True if all of it can tell which paths a commit changed.
+    pub(super) fn has_filters(&self) -> bool {
+        self.layers.iter().all(|layer| layer.filters.is_some())
+    }
+
     /// Where `id` stands in the graph.
     pub(super) fn position(&self, id: Oid) -> Option<u32> {
         self.layers.iter().rev().find_map(|layer| layer.position(id.as_bytes()))

@@ -29,12 +29,12 @@ pub(super) struct Located {
     pub(super) confidence: Confidence,
 }
 
-/// Finds the line of `asked` that `question` means. `tip` is the newest commit of the tracked branch.
+/// Finds the line of `asked` that `question` means. `tip` finds the newest commit of the tracked branch.
 pub(super) fn locate(
     tracer: &Tracer<'_>,
     asked: &Version,
     question: &Question,
-    tip: Option<Oid>,
+    tip: impl FnOnce() -> Result<Option<Oid>, Stop>,
 ) -> Result<Located, Stop> {
     let (line, basis) = (question.line.get() - 1, question.basis);
     let there = |confidence| Located { version: asked.clone(), line, confidence };
@@ -70,6 +70,7 @@ pub(super) fn locate(
         return Ok(Located { version: asked.clone(), line: found, confidence });
     }
     let mut searched = vec![asked.blob];
+    let tip = tip()?;
     let starts = [
         tip.filter(|&tip| tip != asked.commit).map(|tip| newest(tracer, asked, tip)),
         Some(Ok(Some(asked.clone()))),

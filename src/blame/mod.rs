@@ -1,9 +1,14 @@
 //! Who last changed a line. Knows repositories, revisions, paths and lines; knows no report.
 //!
 //! A [`Question`] names a line and carries what is known of the source there. It is answered in this
-//! order: the file is read at its revision (`objects`), the line that was really meant is found in it
-//! (`locate`), followed back to its origin (`tracer`, which asks `renames` and `lines`), and its author is
-//! looked up (`author`). The answer equals what `git blame` prints for that line.
+//! order: the file is read at its revision (`repository`, `objects`), the line that was really meant is
+//! found in it (`locate`), followed back to its origin (`tracer`), and its author is looked up (`author`,
+//! `mailmap`). The answer equals what `git blame` prints for that line, with `-w` and `--ignore-revs-file`
+//! unless they are switched off.
+//!
+//! The tracer asks `commit_graph` which commits left the file alone, `renames` what it was called before,
+//! `lines` where a line was, and where a commit is to be `ignored`, `guess` what a line was. `upkeep` has git
+//! write the commit-graphs that make it fast. `revision` reads commits out of what reports say.
 //!
 //! Pitfalls: objects are named by their content, so what is remembered of them holds for ever, but
 //! branches, tags and mailmaps move; a repository may be repacked or deleted while it is read; and a line
@@ -13,6 +18,8 @@
 mod author;
 mod cache;
 mod commit_graph;
+mod guess;
+mod ignored;
 mod lines;
 mod locate;
 mod mailmap;
@@ -22,6 +29,7 @@ mod repository;
 mod revision;
 mod tracer;
 mod types;
+mod upkeep;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -34,11 +42,13 @@ use dashmap::mapref::entry::Entry as Slot;
 use git2::Oid;
 use tokio::sync::{Semaphore, watch};
 
+pub use ignored::BrokenLine;
 pub use repository::Repository;
 pub use revision::{Resolved, RevisionHints};
 pub use types::*;
 
 use cache::Cache;
+use ignored::Ignored;
 use lines::Whitespace;
 use objects::{Kind, Node, ObjectCache, Objects, Stop};
 use repository::{Handle, Opened};
@@ -51,6 +61,14 @@ pub struct Settings {
     pub threads: usize,
     /// How long one line may take.
     pub deadline: Duration,
+    /// Whether changes of white space alone are passed over, as by `git blame -w`.
+    pub ignore_whitespace: bool,
+    /// Whether commits listed in `.git-blame-ignore-revs`, or in the files that git's setting
+    /// `blame.ignoreRevsFile` names, are passed over where possible, as by `git blame --ignore-rev`.
+    pub ignore_revisions: bool,
+    /// A folder for commit-graphs of repositories that have none of their own with changed-path filters;
+    /// see [`Blamer::keep_graphs`]. `None`: such repositories are read without, many times slower.
+    pub graphs: Option<PathBuf>,
     /// What may be remembered of objects, diffs and answers, in bytes.
     pub cache_bytes: usize,
 }
@@ -60,6 +78,9 @@ impl Default for Settings {
         Self {
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             deadline: Duration::from_secs(20),
+            ignore_whitespace: true,
+            ignore_revisions: true,
+            graphs: None,
             cache_bytes: 64 << 20,
         }
     }
@@ -144,9 +165,15 @@ impl Blamer {
     pub fn new(repositories: Vec<Repository>, settings: Settings) -> Self {
         let share = settings.cache_bytes / 8;
         Self(Arc::new(Inner {
-            repositories: repositories.into_iter().map(Opened::new).collect(),
-            objects: Cache::new(4 * share),
-            memory: Memory::new(2 * share),
+            repositories: repositories
+                .into_iter()
+                .map(|repository| {
+                    let folder = settings.graphs.as_ref().map(|graphs| graphs.join(folder_of(&repository)));
+                    Opened::new(repository, folder)
+                })
+                .collect(),
+            objects: Cache::new(2 * share),
+            memory: Memory::new(4 * share),
             tracked: Cache::new(share),
             answers: Cache::new(share),
             running: DashMap::new(),
@@ -158,6 +185,15 @@ impl Blamer {
     /// The repositories, in the order they were given.
     pub fn repositories(&self) -> impl Iterator<Item = &Repository> {
         self.0.repositories.iter().map(|opened| &opened.settings)
+    }
+
+    /// Writes or brings up to date the commit-graphs of repositories that have none of their own, with the
+    /// `git` program. Worth doing at the start and now and then; takes seconds for a large repository, and
+    /// blocks. Returns what went wrong: blame then goes on without, just slower.
+    #[must_use]
+    pub fn keep_graphs(&self) -> Vec<BlameError> {
+        let kept = self.0.repositories.iter().map(|opened| self.told(opened, opened.keep_graph()));
+        kept.filter_map(Result::err).collect()
     }
 
     /// The commit that `hints` name in `repository`; if they name none that it has, the tip.
@@ -217,6 +253,20 @@ impl Blamer {
                 Some(Node { kind: Kind::File, id }) => Ok(Some(objects.blob(id)?)),
                 _ => Ok(None),
             })
+        })
+    }
+
+    /// Lines of the lists of ignored commits, as of `commit`, that could not be read.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn broken_ignore_lines(
+        &self,
+        repository: &str,
+        commit: &CommitId,
+    ) -> Result<Vec<BrokenLine>, BlameError> {
+        self.with_objects(repository, commit, |objects, id| {
+            Ok(Ok(Ignored::read(objects, id)?.broken.clone()))
         })
     }
 
@@ -300,12 +350,13 @@ impl Blamer {
             Ok(version) => version,
             Err(error) => return Ok(Err(error)),
         };
-        let world = objects.handle.overrides.fingerprint();
-        let whitespace = Whitespace::Counts;
-        let tracer = Tracer { objects, memory: &self.0.memory, world, whitespace };
+        let settings = &self.0.settings;
+        let whitespace = if settings.ignore_whitespace { Whitespace::Ignored } else { Whitespace::Counts };
+        let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
+        let tracer = Tracer::new(objects, &self.0.memory, whitespace, ignored);
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
-        let tip = revision::tip(objects.handle, branch)?.map(|(id, _)| id);
+        let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
         let located = locate::locate(&tracer, &asked, question, tip)?;
 
         let file = objects.blob(located.version.blob)?;
@@ -327,7 +378,7 @@ impl Blamer {
             author,
             summary,
             boundary: end.boundary,
-            skipped: Vec::new(),
+            skipped: end.skipped.into_iter().map(commit_id).collect(),
             source: excerpt(&file, located.line),
             confidence: located.confidence,
         })))
@@ -343,7 +394,12 @@ impl Blamer {
         opened: &Opened,
         ask: impl FnOnce(&Handle) -> Result<T, Stop>,
     ) -> Result<T, BlameError> {
-        opened.with(ask).map_err(|stop| match stop {
+        self.told(opened, opened.with(ask))
+    }
+
+    /// With the name of the repository in which it happened.
+    fn told<T>(&self, opened: &Opened, result: Result<T, Stop>) -> Result<T, BlameError> {
+        result.map_err(|stop| match stop {
             Stop::Unreadable(reason) => BlameError::Repository { name: opened.settings.name.clone(), reason },
             Stop::TooSlow => BlameError::TooSlow { seconds: self.0.settings.deadline.as_secs() },
         })
@@ -474,6 +530,17 @@ fn excerpt(file: &[u8], line: u32) -> Vec<SourceLine> {
             text: text.to_str_lossy().chars().take(SOURCE_WIDTH).collect(),
         })
         .collect()
+}
+
+/// A folder's name for a repository: readable, and never that of another one.
+fn folder_of(repository: &Repository) -> String {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+    let name: String = repository.name.chars().take(40).map(plain).collect();
+    let path = repository.path.as_os_str().as_encoded_bytes();
+    // An id of the path, as git makes ids: a short one is enough to tell them apart.
+    let id =
+        Oid::hash_object(git2::ObjectType::Blob, path).map_or_else(|_| String::new(), |id| id.to_string());
+    format!("{name}-{id:.12}")
 }
 
 fn commit_id(id: Oid) -> CommitId {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bstr::{BStr, BString, ByteSlice};
-use git2::{ObjectType, Odb, Oid};
+use git2::{ObjectType, Odb, OdbObject, Oid};
 
 use super::cache::Cache;
 use super::commit_graph::PathKeys;
@@ -107,11 +107,8 @@ impl<'h> Objects<'h> {
             return Ok(commit);
         }
         let overrides = &self.handle.overrides;
-        let object = self.odb.read(overrides.replacement(id))?;
+        let object = self.load(overrides.replacement(id), ObjectType::Commit)?;
         let broken = || Stop::Unreadable(format!("commit {id} is malformed"));
-        if object.kind() != ObjectType::Commit {
-            return Err(Stop::Unreadable(format!("object {id} is not a commit")));
-        }
         let mut lines = object.data().lines();
         let tree = lines.next().and_then(|line| header(line, b"tree ")).ok_or_else(broken)?;
         let boundary = overrides.shallow.contains(&id);
@@ -134,6 +131,9 @@ impl<'h> Objects<'h> {
 
     /// True if `id` is a commit that is there.
     pub(super) fn has_commit(&self, id: Oid) -> Result<bool, Stop> {
+        if self.handle.graph.as_ref().is_some_and(|graph| graph.position(id).is_some()) {
+            return Ok(true);
+        }
         let id = self.handle.overrides.replacement(id);
         match self.odb.read_header(id) {
             Ok((_, kind)) => Ok(kind == ObjectType::Commit),
@@ -145,13 +145,15 @@ impl<'h> Objects<'h> {
         }
     }
 
+    /// The commit that a tag points to; anything else is itself.
+    pub(super) fn peeled(&self, id: Oid) -> Oid {
+        let commit = self.handle.git.find_object(id, None).and_then(|object| object.peel_to_commit());
+        commit.map_or(id, |commit| commit.id())
+    }
+
     /// The commit object's bytes as stored.
     pub(super) fn raw_commit(&self, id: Oid) -> Result<Vec<u8>, Stop> {
-        let object = self.odb.read(self.handle.overrides.replacement(id))?;
-        if object.kind() != ObjectType::Commit {
-            return Err(Stop::Unreadable(format!("object {id} is not a commit")));
-        }
-        Ok(object.data().to_vec())
+        Ok(self.load(self.handle.overrides.replacement(id), ObjectType::Commit)?.data().to_vec())
     }
 
     /// What stands at `path` below the tree `root`; `None` if nothing does.
@@ -178,6 +180,11 @@ impl<'h> Objects<'h> {
         self.read(id, ObjectType::Blob)
     }
 
+    /// A blob that is looked at once and neither copied nor kept.
+    pub(super) fn passing_blob(&self, id: Oid) -> Result<OdbObject<'_>, Stop> {
+        self.load(self.handle.overrides.replacement(id), ObjectType::Blob)
+    }
+
     /// A blob's size in bytes, without unpacking it.
     pub(super) fn blob_size(&self, id: Oid) -> Result<usize, Stop> {
         Ok(self.odb.read_header(self.handle.overrides.replacement(id))?.0)
@@ -188,13 +195,17 @@ impl<'h> Objects<'h> {
         if let Some(bytes) = self.cache.get(&id) {
             return Ok(bytes);
         }
+        let bytes: Arc<[u8]> = Arc::from(self.load(id, kind)?.data());
+        self.cache.insert(id, Arc::clone(&bytes), bytes.len());
+        Ok(bytes)
+    }
+
+    fn load(&self, id: Oid, kind: ObjectType) -> Result<OdbObject<'_>, Stop> {
         let object = self.odb.read(id)?;
         if object.kind() != kind {
             return Err(Stop::Unreadable(format!("object {id} is a {}, not a {kind}", object.kind())));
         }
-        let bytes: Arc<[u8]> = Arc::from(object.data());
-        self.cache.insert(id, Arc::clone(&bytes), bytes.len());
-        Ok(bytes)
+        Ok(object)
     }
 }
 

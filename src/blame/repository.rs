@@ -5,6 +5,7 @@
 //! its own and puts it back after. A handle that is old, or whose question failed, is dropped instead: the
 //! next one is opened anew and sees what was repacked, fetched or deleted meanwhile.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,10 @@ use bstr::ByteSlice;
 use git2::Oid;
 
 use super::commit_graph::CommitGraph;
+use super::ignored::Ignored;
+use super::mailmap::Mailmap;
 use super::objects::Stop;
+use super::upkeep;
 
 /// A repository to ask, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +38,10 @@ const HANDLE_AGE: Duration = Duration::from_secs(60);
 /// A repository and its handles that are not in use.
 pub(super) struct Opened {
     pub(super) settings: Repository,
+    /// Where a commit-graph of it is kept, if its own is missing or knows less.
+    pub(super) graph_folder: Option<PathBuf>,
     idle: Mutex<Vec<Handle>>,
-    graph: Mutex<Option<Arc<CommitGraph>>>,
+    graphs: Mutex<[Option<Arc<CommitGraph>>; 2]>,
 }
 
 /// One thread's view of a repository.
@@ -44,6 +50,10 @@ pub(super) struct Handle {
     pub(super) overrides: Overrides,
     /// Only where objects are just what is stored: the graph knows of nothing else.
     pub(super) graph: Option<Arc<CommitGraph>>,
+    /// By revision asked at. As old as the handle at most.
+    pub(super) mailmaps: RefCell<HashMap<Oid, Arc<Mailmap>>>,
+    /// By revision asked at, likewise.
+    pub(super) ignored: RefCell<HashMap<Oid, Arc<Ignored>>>,
     opened: Instant,
 }
 
@@ -59,8 +69,8 @@ pub(super) struct Overrides {
 }
 
 impl Opened {
-    pub(super) fn new(settings: Repository) -> Self {
-        Self { settings, idle: Mutex::default(), graph: Mutex::default() }
+    pub(super) fn new(settings: Repository, graph_folder: Option<PathBuf>) -> Self {
+        Self { settings, graph_folder, idle: Mutex::default(), graphs: Mutex::default() }
     }
 
     /// Runs `ask` on a handle that nobody else uses meanwhile.
@@ -92,9 +102,29 @@ impl Opened {
         if !handle.overrides.is_empty() || wanted == Ok(false) {
             return None;
         }
-        let mut graph = self.graph.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *graph = CommitGraph::open(&handle.git.commondir().join("objects"), graph.as_ref());
-        graph.clone()
+        let mut graphs = self.graphs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let [own, kept] = &mut *graphs;
+        *own = CommitGraph::open(&handle.git.commondir().join("objects"), own.as_ref());
+        if own.as_ref().is_some_and(|graph| graph.has_filters()) {
+            return own.clone();
+        }
+        let folder = self.graph_folder.as_ref();
+        *kept = folder.and_then(|folder| CommitGraph::open(&folder.join("objects"), kept.as_ref()));
+        kept.clone().or_else(|| own.clone())
+    }
+
+    /// Writes a commit-graph for it, unless its own is as good.
+    pub(super) fn keep_graph(&self) -> Result<(), Stop> {
+        let Some(folder) = &self.graph_folder else { return Ok(()) };
+        let handle = Handle::open(&self.settings.path)?;
+        let own = CommitGraph::open(&handle.git.commondir().join("objects"), None);
+        if own.is_some_and(|graph| graph.has_filters()) || !handle.overrides.is_empty() {
+            return Ok(());
+        }
+        upkeep::write_graph(&handle, folder)?;
+        // Handles that were opened before know of no graph.
+        self.lock().clear();
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
@@ -119,19 +149,58 @@ impl Handle {
                     "it belongs to another user; git config --global --add safe.directory allows it"
                         .to_owned()
                 }
+                _ if error.message().contains("object format") => {
+                    "it uses SHA-256 for its object ids, which is not supported".to_owned()
+                }
                 _ => error.message().to_owned(),
             };
             Stop::Unreadable(format!("{}: {reason}", path.display()))
         })?;
         let overrides = Overrides::read(&git)?;
-        Ok(Self { git, overrides, graph: None, opened: Instant::now() })
+        Ok(Self {
+            git,
+            overrides,
+            graph: None,
+            mailmaps: RefCell::default(),
+            ignored: RefCell::default(),
+            opened: Instant::now(),
+        })
+    }
+}
+
+impl Handle {
+    /// The commit that is checked out, or would be.
+    pub(super) fn head(&self) -> Option<Oid> {
+        Some(self.git.head().ok()?.peel_to_commit().ok()?.id())
+    }
+
+    /// The lists of commits to ignore that git's settings name.
+    pub(super) fn ignore_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let top = self.git.workdir().unwrap_or_else(|| self.git.path());
+        let Ok(config) = self.git.config() else { return files };
+        let Ok(entries) = config.multivar("blame.ignorerevsfile", None) else { return files };
+        // An entry that cannot be read is as good as none.
+        let _ = entries.for_each(|entry| match entry.value().ok().filter(|value| !value.is_empty()) {
+            Some(value) => files.push(match value.strip_prefix("~/").zip(std::env::home_dir()) {
+                Some((rest, home)) => home.join(rest),
+                None => top.join(value),
+            }),
+            // An empty name takes back all before it.
+            None => files.clear(),
+        });
+        files
     }
 }
 
 impl Overrides {
     fn read(git: &git2::Repository) -> Result<Self, Stop> {
         let mut replacements = HashMap::new();
-        for reference in git.references_glob("refs/replace/*")? {
+        let packed = std::fs::read(git.commondir().join("packed-refs")).unwrap_or_default();
+        let any = git.commondir().join("refs/replace").exists() || packed.contains_str(" refs/replace/");
+        // Looking through all references for what is hardly ever there would take longer than a blame.
+        let references = any.then(|| git.references_glob("refs/replace/*")).transpose()?;
+        for reference in references.into_iter().flatten() {
             let reference = reference?;
             let replaced = reference.name_bytes().rsplit_once_str(b"/").and_then(|(_, id)| oid(id));
             if let (Some(replaced), Some(by)) = (replaced, reference.target()) {

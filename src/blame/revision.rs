@@ -89,6 +89,12 @@ pub(super) fn parse(
         Ok(commit) => return Ok(Ok(commit_id(commit.id()))),
         Err(error) => error,
     };
+    let digits = revision.to_ascii_lowercase();
+    if failed.code() == ErrorCode::Ambiguous
+        && let Found::Commit(id, _) = only_commit(handle, &digits)?
+    {
+        return Ok(Ok(commit_id(id)));
+    }
     Ok(Err(match failed.code() {
         ErrorCode::Ambiguous => BlameError::AmbiguousRevision { name: name(), revision: revision.to_owned() },
         _ if handle.git.is_empty()? => BlameError::Empty { name: name() },

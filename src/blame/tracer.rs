@@ -7,19 +7,24 @@
 //! 2. for each parent without the path: the name the file had there, if it was renamed; if its content is
 //!    the same there, that parent takes over;
 //! 3. the first parent whose diff leaves the line alone takes it, at its old number;
-//! 4. otherwise the line is this commit's.
+//! 4. if the commit is to be ignored: the first parent that has a line of which this one can be guessed to
+//!    have been made;
+//! 5. otherwise the line is this commit's.
 //!
 //! What steps 1 and 2 find is the same for all lines of a file and is kept ([`Step`]), as are the diffs of
 //! step 3: the second line of a file is blamed from memory.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
-use git2::Oid;
+use git2::{OdbObject, Oid};
 
 use super::cache::Cache;
 use super::commit_graph::PathKeys;
-use super::lines::{self, Certain, Hunk, Whitespace};
+use super::guess;
+use super::ignored::Ignored;
+use super::lines::{self, Certain, Hunk, Lines, Whitespace};
 use super::objects::{Kind, Node, Objects, Stop};
 use super::renames;
 
@@ -49,6 +54,8 @@ pub(super) struct End {
     /// 0-based.
     pub(super) line: u32,
     pub(super) boundary: bool,
+    /// The commits ignored on the way, newest first.
+    pub(super) skipped: Vec<Oid>,
 }
 
 /// What walks have found out, for the next one.
@@ -57,28 +64,46 @@ pub(super) struct Memory {
     steps: Cache<(u64, Oid, Arc<BString>), Arc<Step>>,
     /// By old and new content.
     diffs: Cache<(Oid, Oid, Whitespace), Arc<[Hunk]>>,
+    /// By content.
+    lines: Cache<(Oid, Whitespace), Arc<Lines>>,
 }
 
 impl Memory {
     /// Keeps to about `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { steps: Cache::new(limit / 2), diffs: Cache::new(limit / 2) }
+        Self { steps: Cache::new(limit / 4), diffs: Cache::new(limit / 4), lines: Cache::new(limit / 2) }
     }
 }
 
 /// A walker over one repository, for the time of one question.
 pub(super) struct Tracer<'h> {
     pub(super) objects: &'h Objects<'h>,
-    pub(super) memory: &'h Memory,
+    memory: &'h Memory,
     /// Tells this repository, with its overrides, from all others.
-    pub(super) world: u64,
-    pub(super) whitespace: Whitespace,
+    world: u64,
+    whitespace: Whitespace,
+    /// Commits whose changes are passed over, where a line that they changed can be guessed.
+    ignored: Option<Arc<Ignored>>,
+    /// The version that was looked at last: the next one is mostly like it.
+    last: RefCell<Option<(Oid, OdbObject<'h>)>>,
 }
 
-impl Tracer<'_> {
+impl<'h> Tracer<'h> {
+    /// A walker that passes over changes of white space and over the commits `ignored`, as it is told.
+    pub(super) fn new(
+        objects: &'h Objects<'h>,
+        memory: &'h Memory,
+        whitespace: Whitespace,
+        ignored: Option<Arc<Ignored>>,
+    ) -> Self {
+        let world = objects.handle.overrides.fingerprint();
+        Self { objects, memory, world, whitespace, ignored, last: RefCell::default() }
+    }
+
     /// Follows `line` (0-based) of `version` to its origin.
     pub(super) fn trace(&self, version: &Version, line: u32) -> Result<End, Stop> {
         let (mut version, mut line) = (version.clone(), line);
+        let mut skipped = Vec::new();
         'walk: loop {
             let step = self.step(&version)?;
             for parent in &step.parents {
@@ -87,7 +112,17 @@ impl Tracer<'_> {
                     continue 'walk;
                 }
             }
-            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary });
+            let commit = step.changed.commit;
+            if self.ignored.as_ref().is_some_and(|ignored| ignored.commits.contains(&commit)) {
+                for parent in &step.parents {
+                    if let Some(older) = self.guess(parent.blob, step.changed.blob, line)? {
+                        (version, line) = (parent.clone(), older);
+                        skipped.push(commit);
+                        continue 'walk;
+                    }
+                }
+            }
+            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary, skipped });
         }
     }
 
@@ -162,15 +197,62 @@ impl Tracer<'_> {
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
         }
-        let (old, new) = (self.objects.blob(old)?, self.objects.blob(new)?);
-        match lines::without_diff(&old, &new, line, self.whitespace) {
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        match lines::without_diff(&old_lines, &new_lines, line) {
             Some(Certain::Was(older)) => return Ok(Some(older)),
             Some(Certain::New) => return Ok(None),
             None => {}
         }
-        let hunks: Arc<[Hunk]> = lines::diff(&old, &new, self.whitespace)?.into();
+        Ok(lines::older_line(&self.hunks(old, new)?, line).ok())
+    }
+
+    /// The line of the content `old` that `line` of `new` was made of, if that can be guessed.
+    fn guess(&self, old: Oid, new: Oid, line: u32) -> Result<Option<u32>, Stop> {
+        self.objects.check_deadline()?;
+        let hunks = self.hunks(old, new)?;
+        let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+        Ok(guess::older_line(old.data(), new.data(), &hunks, line))
+    }
+
+    fn hunks(&self, old: Oid, new: Oid) -> Result<Arc<[Hunk]>, Stop> {
+        let key = (old, new, self.whitespace);
+        if let Some(hunks) = self.memory.diffs.get(&key) {
+            return Ok(hunks);
+        }
+        let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
+        // Where white space is ignored, equal numbers do not mean equal bytes.
+        let by_lines = match self.whitespace {
+            Whitespace::Counts => lines::cut(&old_lines, &new_lines),
+            Whitespace::Ignored => None,
+        };
+        let cut = match by_lines {
+            Some(cut) => cut,
+            None => {
+                let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
+                lines::cut_of_files(old.data(), new.data(), &old_lines)
+            }
+        };
+        let hunks: Arc<[Hunk]> = lines::diff(&old_lines, &new_lines, self.whitespace, cut)?.into();
         self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
-        Ok(lines::older_line(&hunks, line).ok())
+        Ok(hunks)
+    }
+
+    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
+        let whitespace = self.whitespace;
+        let key = (blob, whitespace);
+        if let Some(lines) = self.memory.lines.get(&key) {
+            return Ok(lines);
+        }
+        let object = self.objects.passing_blob(blob)?;
+        let last = self.last.replace(None);
+        let known = last.as_ref().and_then(|(id, _)| self.memory.lines.get(&(*id, whitespace)));
+        let lines = Arc::new(match last.as_ref().zip(known) {
+            Some(((_, last), known)) => Lines::of_similar(object.data(), last.data(), &known, whitespace),
+            None => Lines::of(object.data(), whitespace),
+        });
+        self.last.replace(Some((blob, object)));
+        self.memory.lines.insert(key, Arc::clone(&lines), lines.bytes());
+        Ok(lines)
     }
 }
 

@@ -207,6 +207,9 @@ pub enum BlameError {
         /// As asked.
         name: String,
     },
+    /// The project that a report was sent to is no longer configured.
+    #[error("the project is not in the configuration")]
+    UnknownProject,
     /// The repository cannot be opened or read.
     #[error("repository {name:?}: {reason}")]
     Repository {
@@ -274,7 +277,7 @@ impl BlameError {
     #[must_use]
     pub fn retry_after(&self) -> std::time::Duration {
         std::time::Duration::from_secs(match self {
-            Self::Repository { .. } | Self::UnknownRepository { .. } => 10,
+            Self::Repository { .. } | Self::UnknownRepository { .. } | Self::UnknownProject => 10,
             Self::Empty { .. } | Self::NoRevision { .. } | Self::AmbiguousRevision { .. } => 60,
             Self::NoPath { .. } | Self::NoLine { .. } => 24 * 3600,
             Self::TooSlow { .. } => 3600,

@@ -6,24 +6,24 @@ use std::io::{self, BufRead, BufWriter, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bstr::{BStr, BString, ByteSlice};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
-use crate::blame::{Basis, Blame, BlameError, Blamer, CommitId, Question, Repository, Settings};
+use crate::blame::{Basis, Blame, BlameError, Blamer, BrokenLine, CommitId, Question, Repository, Settings};
 
 /// Shows who last changed a line, and in which commit, path and line of back then.
 ///
-/// The answer is the one of `git blame`, found faster, with the author's name and address as .mailmap has
-/// them.
+/// The answer is the one of `git blame -w` with .git-blame-ignore-revs, found faster; the author's name and
+/// address are as .mailmap has them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   blamed blame src/shop.py:42
   blamed blame --revision v1.2.3 --format json src/shop.py:42 src/cart.py:7
-  grep -n TODO -r src | blamed blame --stdin
+  git grep -n 'except:' -- src | blamed blame --stdin
 
 Exit status: 0 if every line was answered, 1 if some were not, 2 for wrong use.")]
 pub struct Arguments {
@@ -39,6 +39,12 @@ pub struct Arguments {
     /// How answers are written: for people, or as one JSON object a line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Blame changes of white space like any others, instead of passing over them like `git blame -w`
+    #[arg(long)]
+    count_whitespace: bool,
+    /// Blame the commits listed in .git-blame-ignore-revs like any others
+    #[arg(long)]
+    no_ignore_revs: bool,
     /// Also read PATH:LINE from stdin, one a line, and answer each at once; what follows a second colon is
     /// passed over
     #[arg(long)]
@@ -119,8 +125,20 @@ impl From<io::Error> for Failed {
 /// True if every line was answered.
 fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
     let repository = Repository { name: NAME.into(), path: args.repository.clone(), branch: None };
-    let blamer = Blamer::new(vec![repository], Settings::default());
+    let settings = Settings {
+        ignore_whitespace: !args.count_whitespace,
+        ignore_revisions: !args.no_ignore_revs,
+        ..Settings::default()
+    };
+    let blamer = Blamer::new(vec![repository], settings);
     let revision = blamer.parse_revision(NAME, &args.revision).map_err(Failed::Blame)?;
+    if !args.no_ignore_revs {
+        for BrokenLine { file, line, text } in
+            blamer.broken_ignore_lines(NAME, &revision).map_err(Failed::Blame)?
+        {
+            warn(&format!("{file}:{line}: not a full commit id: {text}"));
+        }
+    }
     let mut all = true;
     for line in &args.lines {
         all &= answer(args, &blamer, &revision, line, out)?;
@@ -180,7 +198,7 @@ fn answer(
         Ok(blame) => {
             let micros = begun.elapsed().as_micros();
             match args.format {
-                Format::Text => text(&question, &blame, out)?,
+                Format::Text => text(&question, &blame, micros, out)?,
                 Format::Json => json(&question, &blame, micros, out)?,
             }
             Ok(true)
@@ -210,14 +228,12 @@ fn asked_parser() -> impl TypedValueParser<Value = Line> {
     OsStringValueParser::new().try_map(|asked| parse(asked.as_encoded_bytes().as_bstr()).ok_or(MALFORMED))
 }
 
-fn text(asked: &Question, blame: &Blame, out: &mut impl Write) -> io::Result<()> {
+fn text(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> io::Result<()> {
     let Blame { origin, author, .. } = blame;
-    let day = author.time.strftime("%Y-%m-%d");
-    writeln!(out, "{}:{}: {} <{}>, {day}", asked.path, asked.line, author.name, author.mail)?;
-    writeln!(out, "    commit {} {}", origin.commit.short(), blame.summary)?;
-    if origin.path != asked.path || origin.line != asked.line {
-        writeln!(out, "    there at {}:{}", origin.path, origin.line)?;
-    }
+    let millis = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)).as_secs_f64() * 1e3;
+    writeln!(out, "{}:{}: {} <{}>, {}", asked.path, asked.line, author.name, author.mail, author.time)?;
+    writeln!(out, "    commit {} {}", origin.commit, blame.summary)?;
+    writeln!(out, "    there at {}:{} (found in {millis:.1} ms)", origin.path, origin.line)?;
     if blame.boundary {
         writeln!(out, "    history is cut off there (a shallow clone): the line may be older")?;
     }
@@ -273,6 +289,7 @@ fn hint(error: &BlameError) -> Option<&'static str> {
         BlameError::Repository { .. } | BlameError::UnknownRepository { .. } => {
             "say where the repository is with --repository DIR"
         }
+        BlameError::UnknownProject => return None,
         BlameError::Empty { .. } => "commit something first",
         BlameError::NoRevision { .. } => "git log --all shows what there is; git fetch may bring more",
         BlameError::AmbiguousRevision { .. } => "give more digits of the commit id",
@@ -290,6 +307,11 @@ fn complain(what: &str, hint: Option<&str>) {
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
+}
+
+#[expect(clippy::print_stderr, reason = "this command speaks to people on stderr")]
+fn warn(what: &str) {
+    eprintln!("warning: {what}");
 }
 
 #[cfg(test)]

@@ -34,10 +34,18 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut config = house::configuration(&arguments.place)?;
     let folder = arguments.repository.clone().unwrap_or_else(|| PathBuf::from("."));
+    if arguments.repository.is_some() && !config.projects.is_empty() {
+        let said =
+            "--repository is for explaining without projects; the configuration names some (--project)";
+        return Err(Failure::Wrong(said.to_owned()));
+    }
     house::default_project(&mut config, &folder)?;
     let input = read_input(arguments.file.as_deref())?;
     let mut reports = ingest::decode_any(&input).map_err(Failure::failed)?;
-    reports.iter_mut().for_each(|report| config.limits.report.apply(report));
+    for report in &mut reports {
+        ingest::frames::cut_machinery(report);
+        config.limits.report.apply(report);
+    }
 
     let index = match &arguments.project {
         None => 0,
@@ -47,6 +55,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         })?,
     };
     let store = Store::open_to_read(&config.data_dir).map_err(house::failure)?;
+    if store.is_none() {
+        eprintln!("no data in {}: explained without lists and counts", config.data_dir.display());
+    }
     let project = house::pipeline_project(&config.projects[index], store.as_ref()).map_err(house::failure)?;
     let blamer = house::blamer(&config);
     for (n, report) in reports.iter().enumerate() {
@@ -118,6 +129,12 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
             let origin = &blame.origin;
             let _ = writeln!(out, "origin    {} {}:{}", origin.commit.short(), origin.path, origin.line);
             let _ = writeln!(out, "commit    {}", plain(&blame.summary));
+            if blame.boundary {
+                let _ = writeln!(
+                    out,
+                    "beware    the clone is shallow: its history ends there, the line may be older"
+                );
+            }
             for skipped in &blame.skipped {
                 let _ = writeln!(out, "passed by {} (an ignored revision)", skipped.short());
             }

@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::{Failure, Place};
-use crate::blame::{self, Blamer};
+use crate::blame::{self, BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::ingest::{self, scrub::Scrubber};
 use crate::notify;
 use crate::pipeline::{self, random_id};
 use crate::store::{ProjectId, Store, StoreError};
@@ -42,7 +43,15 @@ pub(super) fn configuration(place: &Place) -> Result<Config, Failure> {
 /// There is no data there, or it cannot be used.
 pub(super) fn open_store_beside(place: &Place) -> Result<Store, Failure> {
     let config = configuration(place)?;
-    Store::open_beside(&config.data_dir).map_err(failure)
+    let folder = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir);
+    let store = Store::open_beside(&folder).map_err(failure)?;
+    store.ok_or_else(|| {
+        Failure::Wrong(format!(
+            "there is no data of a daemon in {}\n\nhint: pass its folder with --data-dir or its configuration with \
+             --config; `blamed start` makes one",
+            folder.display()
+        ))
+    })
 }
 
 /// What the store says, as a command's failure.
@@ -65,11 +74,15 @@ pub(super) fn default_project(config: &mut Config, folder: &Path) -> Result<(), 
     if !config.projects.is_empty() {
         return Ok(());
     }
-    let top = blame::discover(folder).map_err(|error| {
+    let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let top = blame::discover(&folder).map_err(|error| {
+        let reason = match error {
+            BlameError::Repository { reason, .. } => reason,
+            error => error.to_string(),
+        };
         Failure::Wrong(format!(
-            "{} is in no git repository ({error})\n\nhint: pass one with --repository DIR, or name your projects \
-             in a configuration file and pass that with --config FILE",
-            folder.display()
+            "there is no project: no repository was found at {reason}\n\nhint: pass one with --repository DIR, or \
+             name your projects in a configuration file and pass that with --config FILE"
         ))
     })?;
     let name = config::folder_name(&top);
@@ -78,6 +91,7 @@ pub(super) fn default_project(config: &mut Config, folder: &Path) -> Result<(), 
         key: None,
         repositories: vec![config::Repository { name, path: top, branch: None }],
         code: Default::default(),
+        scrub: true,
     });
     Ok(())
 }
@@ -89,26 +103,33 @@ pub(super) struct Registered {
     pub(super) keys: Vec<String>,
 }
 
-/// Enters the configured projects in the store and gives each a key.
+/// Enters the configured projects in the store and gives each a key; what waits for a repository is tried
+/// anew, as the configuration may be what was mended.
 ///
 /// # Errors
 /// What the store says.
-pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<Vec<Registered>, StoreError> {
+pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<Vec<Registered>, Failure> {
     let now = clock.now().as_millisecond();
-    store.write(|tx| {
-        config
-            .projects
-            .iter()
-            .map(|project| {
-                let id = tx.ensure_project(&project.name, now)?;
-                if let Some(key) = &project.key {
-                    tx.add_key(id, key, now)?;
-                } else if tx.keys(id)?.is_empty() {
-                    tx.add_key(id, &random_id(), now)?;
-                }
-                Ok(Registered { id, name: project.name.clone(), keys: tx.keys(id)? })
-            })
-            .collect()
+    let registered = store.write(|tx| {
+        tx.retry_parked(now)?;
+        let mut registered = Vec::new();
+        for project in &config.projects {
+            let id = tx.ensure_project(&project.name, now)?;
+            if !tx.configure_key(id, project.key.as_deref(), now)? {
+                return Ok(Err(&project.name));
+            }
+            if tx.keys(id)?.is_empty() {
+                tx.add_key(id, &random_id(), now)?;
+            }
+            registered.push(Registered { id, name: project.name.clone(), keys: tx.keys(id)? });
+        }
+        Ok(Ok(registered))
+    });
+    registered.map_err(failure)?.map_err(|name| {
+        Failure::Wrong(format!(
+            "the key configured for project {name:?} belongs to another project of the data directory\n\n\
+             hint: give each project a key of its own; openssl rand -hex 16 makes one"
+        ))
     })
 }
 
@@ -127,9 +148,27 @@ pub(super) fn blamer(config: &Config) -> Blamer {
     let settings = blame::Settings {
         threads: config.blame.threads,
         deadline: config.blame.deadline,
+        graphs: Some(config.data_dir.join("graphs")),
         ..blame::Settings::default()
     };
     Blamer::new(repositories, settings)
+}
+
+/// What is taken from clients by a daemon that browsers reach at `public_url`.
+pub(super) fn intake_settings(
+    config: &Config,
+    registered: &[Registered],
+    public_url: &str,
+) -> ingest::Settings {
+    let projects = config.projects.iter().zip(registered);
+    ingest::Settings {
+        body_bytes: config.limits.body_bytes,
+        unpacked_bytes: config.limits.unpacked_bytes,
+        report: config.limits.report.clone(),
+        scrubber: Scrubber::new(config.scrub.names.iter().map(String::as_str), &config.scrub.mask),
+        unscrubbed: projects.filter(|(project, _)| !project.scrub).map(|(_, stored)| stored.id).collect(),
+        public_url: public_url.to_owned(),
+    }
 }
 
 /// The pipeline's settings for the registered projects.

@@ -4,10 +4,11 @@ use clap::Subcommand;
 use jiff::Timestamp;
 
 use super::house::open_store_beside;
+use super::rules::{address, code_pattern};
 use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
 use crate::store::StoredRule;
-use crate::triage::rules::{CodePattern, KnownError, Rule, RuleId};
+use crate::triage::rules::{KnownError, Rule, RuleId};
 
 /// Keep the whitelist of known errors.
 ///
@@ -52,14 +53,14 @@ struct New {
     /// Mail once when this many occurrences are reached
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     min: Option<u64>,
-    /// No mails above this many occurrences
+    /// No mails for marks above this many occurrences
     #[arg(long, value_name = "N")]
     max: Option<u64>,
     /// Mail at every N occurrences
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     every: Option<u64>,
     /// Also mail this address (may be given several times)
-    #[arg(long = "recipient", value_name = "ADDRESS")]
+    #[arg(long = "recipient", value_name = "ADDRESS", value_parser = address)]
     recipients: Vec<String>,
     /// Text to go on top of its mails
     #[arg(long, value_name = "TEXT")]
@@ -74,11 +75,11 @@ struct New {
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let store = open_store_beside(&arguments.place)?;
     let now = Clock::system().now();
+    let place = &arguments.place;
     match arguments.action {
         Action::List { json } => {
-            let rules = store.read(|tx| tx.rules()).map_err(Failure::failed)?;
+            let rules = open_store_beside(place)?.read(|tx| tx.rules()).map_err(Failure::failed)?;
             let known: Vec<_> = rules
                 .iter()
                 .filter_map(|stored| match &stored.rule {
@@ -96,21 +97,14 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             Ok(())
         }
         Action::Add(new) => {
-            for address in &new.recipients {
-                address.parse::<lettre::Address>().map_err(|error| {
-                    Failure::Wrong(format!("--recipient {address:?} is no mail address: {error}"))
-                })?;
-            }
-            let file = new.file.trim().trim_start_matches("./").trim_start_matches('/').to_owned();
-            if file.is_empty() {
-                return Err(Failure::Wrong("--file is empty; name a file of a repository".to_owned()));
+            if let (Some(min), Some(max)) = (new.min, new.max)
+                && min > max
+            {
+                let said = format!("--min {min} lies above --max {max}: no mail would ever go");
+                return Err(Failure::Wrong(said));
             }
             let rule = Rule::KnownError(KnownError {
-                code: CodePattern {
-                    filename: file,
-                    function_name: new.function,
-                    code_fragment: new.fragment,
-                },
+                code: code_pattern(&new.file, new.function, new.fragment)?,
                 min_alert_threshold: new.min,
                 max_alert_threshold: new.max,
                 alert_every_n_occurrences: new.every,
@@ -119,14 +113,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 reason: new.reason,
                 expires_at: new.expires,
             });
-            let id = store
+            let id = open_store_beside(place)?
                 .write(|tx| tx.add_rule(&rule, &operator(), now.as_millisecond()))
                 .map_err(Failure::failed)?;
             print_line(&id.0.to_string())
         }
         Action::Remove { id } => {
-            let removed =
-                store.write(|tx| tx.remove_rule(RuleId(id), "known_error")).map_err(Failure::failed)?;
+            let removed = open_store_beside(place)?
+                .write(|tx| tx.remove_rule(RuleId(id), "known_error"))
+                .map_err(Failure::failed)?;
             if removed {
                 Ok(())
             } else {

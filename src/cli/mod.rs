@@ -4,10 +4,12 @@
 
 pub mod blame;
 mod demo;
+mod deploy;
 mod explain;
 mod house;
 mod known;
 mod report;
+mod rules;
 mod settings;
 mod start;
 
@@ -53,12 +55,16 @@ enum Command {
     Demo(demo::Arguments),
     /// Send a traceback to a running daemon
     Report(report::Arguments),
+    /// Tell a running daemon what runs where from now on
+    Deploy(deploy::Arguments),
     /// Show who last changed lines of a repository
     Blame(blame::Arguments),
     /// Show, step by step, what would come of a traceback; changes nothing
     Explain(explain::Arguments),
     /// Keep the whitelist of known errors
     Known(known::Arguments),
+    /// Keep the other lists: library code, watchers, addresses, what is dropped
+    Rules(rules::Arguments),
     /// Keep the settings that may change while the daemon runs
     Settings(settings::Arguments),
 }
@@ -82,9 +88,11 @@ pub fn main() -> ExitCode {
         Command::Start(arguments) => start::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Deploy(arguments) => deploy::run(arguments),
         Command::Blame(arguments) => return blame::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Known(arguments) => known::run(arguments),
+        Command::Rules(arguments) => rules::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
     };
     match result {

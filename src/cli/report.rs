@@ -31,12 +31,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// report. Prints the id that the report was given; with --wait, who is responsible and why.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The daemon's address
-    #[arg(long, value_name = "URL", env = "BLAMED_SERVER", default_value_t = format!("http://{DEFAULT_LISTEN}"))]
-    server: String,
-    /// The project's key, as `blamed start` prints it
-    #[arg(long, value_name = "KEY", env = "BLAMED_KEY", hide_env_values = true)]
-    key: Option<String>,
+    #[command(flatten)]
+    server: Server,
     /// Wait until it is decided who is responsible (for 10 seconds, or as many as given, at most 30)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = DEFAULT_WAIT_TEXT)]
     wait: Option<f64>,
@@ -47,14 +43,34 @@ pub(super) struct Arguments {
     file: Option<PathBuf>,
 }
 
+/// A daemon, and the key to it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Server {
+    /// The daemon's address
+    #[arg(long, value_name = "URL", env = "BLAMED_SERVER", default_value_t = format!("http://{DEFAULT_LISTEN}"))]
+    pub(super) server: String,
+    /// The project's key, as `blamed start` prints it
+    #[arg(long, value_name = "KEY", env = "BLAMED_KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+impl Server {
+    /// The key.
+    ///
+    /// # Errors
+    /// None was given.
+    pub(super) fn key(&self) -> Result<&str, Failure> {
+        self.key.as_deref().ok_or_else(|| {
+            let hint = "pass the project's key with --key, or in BLAMED_KEY; `blamed start` prints it";
+            Failure::Wrong(format!("no key\n\nhint: {hint}"))
+        })
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Some(key) = &arguments.key else {
-        return Err(Failure::Wrong(
-            "no key\n\nhint: pass the project's key with --key, or in BLAMED_KEY; `blamed start` prints it"
-                .to_owned(),
-        ));
-    };
+    let Server { server, .. } = &arguments.server;
+    let key = arguments.server.key()?;
     if let Some(wait) = arguments.wait.filter(|wait| !(0.0..=30.0).contains(wait)) {
         return Err(Failure::Wrong(format!("--wait is from 0 to 30 seconds, not {wait}")));
     }
@@ -62,7 +78,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Failure::Wrong("there is nothing to report: the input is empty".to_owned()));
     }
-    let answer = send(&arguments.server, key, arguments.wait, &body)?;
+    let answer = send(server, key, arguments.wait, &body)?;
     if arguments.json {
         return print_line(&answer.to_string());
     }
@@ -81,14 +97,20 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 /// Sends the body until it is taken, refused for good, or the pauses are used up. All tries carry the same
 /// id, so that one whose answer was lost is not counted twice.
 pub(super) fn send(server: &str, key: &str, wait: Option<f64>, body: &[u8]) -> Result<Value, Failure> {
+    match wait {
+        Some(wait) => post(server, &format!("/api/v1/reports?wait={wait}"), key, wait, body),
+        None => post(server, "/api/v1/reports", key, 0.0, body),
+    }
+}
+
+/// Posts to a daemon, which may take `wait` seconds longer than usual to answer.
+pub(super) fn post(server: &str, path: &str, key: &str, wait: f64, body: &[u8]) -> Result<Value, Failure> {
     let server = server.trim_end_matches('/');
-    let url = match wait {
-        Some(wait) => format!("{server}/api/v1/reports?wait={wait}"),
-        None => format!("{server}/api/v1/reports"),
-    };
+    let scheme = if server.contains("://") { "" } else { "http://" };
+    let url = format!("{scheme}{server}{path}");
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(TRY_TIMEOUT + Duration::from_secs_f64(wait.unwrap_or(0.0))))
+        .timeout_global(Some(TRY_TIMEOUT + Duration::from_secs_f64(wait)))
         .build()
         .into();
     let id = random_id();
@@ -124,7 +146,7 @@ pub(super) fn send(server: &str, key: &str, wait: Option<f64>, body: &[u8]) -> R
         };
         let Some(pause) = pauses.next() else {
             return Err(Failure::Failed(format!(
-                "{trouble}\nGiven up after {} tries; the report was not kept.\n\nhint: is the daemon running? \
+                "{trouble}\nGiven up after {} tries; nothing was kept.\n\nhint: is the daemon running? \
                  `blamed start` prints its address",
                 PAUSES.len() + 1
             )));
@@ -165,6 +187,9 @@ pub(super) fn in_words(report: &Value) -> String {
     }
     if let Some(failure) = report["blame_failure"].as_str() {
         lines.push(format!("person   unknown: {failure}"));
+    }
+    if let Some(boundary) = report["boundary"].as_str() {
+        lines.push(format!("beware   {}", crate::cli::explain::plain(boundary)));
     }
     if let Some(why) = report["confidence"]["why"].as_str() {
         lines.push(format!("sure     {}: {why}", text(&report["confidence"]["level"])));

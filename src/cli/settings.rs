@@ -38,27 +38,45 @@ enum Action {
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let store = open_store_beside(&arguments.place)?;
-    let mut settings = store.read(|tx| tx.settings()).map_err(Failure::failed)?;
     match arguments.action {
         Action::Show => {
+            let store = open_store_beside(&arguments.place)?;
+            let settings = store.read(|tx| tx.settings()).map_err(Failure::failed)?;
             print_line(&format!("threshold\t{}", settings.threshold))?;
             let cutoff = settings.cutoff.map_or("none".to_owned(), |cutoff| cutoff.to_string());
             print_line(&format!("cutoff\t{cutoff}"))
         }
         Action::Set { name, value } => {
-            if name == "threshold" {
-                settings.threshold =
-                    value.parse().ok().filter(|n| (1..=i64::MAX.unsigned_abs()).contains(n)).ok_or_else(
-                        || Failure::Wrong(format!("threshold is a number of at least 1, not {value:?}")),
-                    )?;
-            } else {
-                settings.cutoff =
-                    if value == "none" { None } else { Some(time(&value).map_err(Failure::Wrong)?) };
-            }
+            let change = change(&name, &value)?;
+            let store = open_store_beside(&arguments.place)?;
             let now = Clock::system().now().as_millisecond();
-            store.write(|tx| tx.set_settings(&settings, &operator(), now)).map_err(Failure::failed)
+            let changed = store.write(|tx| {
+                let mut settings = tx.settings()?;
+                match change {
+                    Change::Threshold(threshold) => settings.threshold = threshold,
+                    Change::Cutoff(cutoff) => settings.cutoff = cutoff,
+                }
+                tx.set_settings(&settings, &operator(), now)
+            });
+            changed.map_err(Failure::failed)
         }
+    }
+}
+
+enum Change {
+    Threshold(u64),
+    Cutoff(Option<Timestamp>),
+}
+
+/// What `set NAME VALUE` asks for.
+fn change(name: &str, value: &str) -> Result<Change, Failure> {
+    match (name, value) {
+        ("threshold", _) => match value.parse::<u32>() {
+            Ok(threshold @ 1..) => Ok(Change::Threshold(threshold.into())),
+            _ => Err(Failure::Wrong(format!("threshold is a number of at least 1, not {value:?}"))),
+        },
+        (_, "none") => Ok(Change::Cutoff(None)),
+        _ => time(value).map(|cutoff| Change::Cutoff(Some(cutoff))).map_err(Failure::Wrong),
     }
 }
 

@@ -3,24 +3,42 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use bstr::{BString, ByteSlice};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::house::{self, Registered};
 use super::{Failure, Place, print_line};
-use crate::blame::Blamer;
+use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN};
-use crate::ingest::{self, Intake};
+use crate::ingest::Intake;
 use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
 use crate::web::{self, SignIn, Web};
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections at once; more wait to be accepted.
+const MOST_CONNECTIONS: usize = 512;
+/// How long what is under way may take when the daemon is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long to wait where a connection could not be accepted: for want of file descriptors, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How often the commit-graphs that make blame fast are brought up to date.
+const GRAPHS_EVERY: Duration = Duration::from_secs(3600);
 
 /// Run the daemon: take reports, blame, mail.
 ///
@@ -55,28 +73,55 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
+        let mut signals = Signals::hear()?;
         let daemon = Daemon::start(&config, Clock::system()).await?;
         daemon.introduce(&config)?;
-        stop_asked().await?;
-        tracing::info!("stopping: finishing what is under way");
-        daemon.stop().await;
-        tracing::info!("stopped");
-        Ok(())
-    })
+        signals.stop().await;
+        tracing::info!("stopping: finishing what is under way; a second signal ends it at once");
+        tokio::select! {
+            () = daemon.stop() => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            () = signals.stop() => Err(Failure::Failed("ended by a second signal".to_owned())),
+        }
+    });
+    // Whoever still waits for a disk or a mail server is not waited for.
+    runtime.shutdown_background();
+    result
 }
 
-/// SIGTERM or Ctrl-C.
-pub(super) async fn stop_asked() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                tracing::warn!("SIGHUP: rules and settings are followed as they change; a changed configuration file takes a restart");
+/// What the process is told from outside.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From here on signals are heard; one that comes before would end the process on the spot.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn hear() -> Result<Self, Failure> {
+        let hear = |kind| signal(kind).map_err(Failure::failed);
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            interrupt: hear(SignalKind::interrupt())?,
+            hangup: hear(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or Ctrl-C.
+    pub(super) async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::warn!(
+                    "SIGHUP: lists and settings are followed as they change; a changed configuration takes a restart"
+                ),
             }
         }
     }
@@ -97,6 +142,7 @@ pub(super) struct Daemon {
     delivering: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
+    upkeep: tokio::task::JoinHandle<()>,
     /// How its mails are sent.
     pub(super) notify: notify::Settings,
     web: Web,
@@ -108,7 +154,6 @@ impl Daemon {
     /// # Errors
     /// The data directory or the address cannot be used, or the mail settings are wrong.
     pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, Failure> {
-        let store = Store::open(&config.data_dir).map_err(house::failure)?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             Failure::Wrong(format!(
                 "cannot listen on {}: {error}\n\nhint: pass another address with --listen; port 0 takes a free one",
@@ -116,7 +161,9 @@ impl Daemon {
             ))
         })?;
         let address = listener.local_addr().map_err(Failure::failed)?;
-        let projects = house::register(config, &store, &clock).map_err(house::failure)?;
+        // After the address is had: a daemon that cannot start leaves nothing behind.
+        let store = Store::open(&config.data_dir).map_err(house::failure)?;
+        let projects = house::register(config, &store, &clock)?;
 
         let notify = house::notify_settings(config, address)?;
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify.clone()));
@@ -139,15 +186,12 @@ impl Daemon {
         };
         let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), pages);
         let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, wake);
-        let limits = ingest::Settings {
-            body_bytes: config.limits.body_bytes,
-            unpacked_bytes: config.limits.unpacked_bytes,
-            report: config.limits.report.clone(),
-        };
-        let routes =
-            Intake::new(store.clone(), pipeline.clone(), limits).router().merge(web.clone().router());
+        let taken = house::intake_settings(config, &projects, &notify.public_url);
+        let routes = Intake::new(store.clone(), pipeline.clone(), taken).router().merge(web.clone().router());
         let server = tokio::spawn(serve(listener, routes, stopped));
+        let upkeep = tokio::spawn(keep_graphs(blamer.clone()));
         Ok(Self {
+            upkeep,
             address,
             projects,
             store,
@@ -167,6 +211,7 @@ impl Daemon {
     pub(super) async fn stop(self) {
         // Whoever listens may be gone already.
         let _ = self.stop.send(true);
+        self.upkeep.abort();
         let _ = self.server.await;
         self.running.stop(self.pipeline).await;
         self.outbox.stop();
@@ -182,8 +227,14 @@ impl Daemon {
     fn introduce(&self, config: &Config) -> Result<(), Failure> {
         for project in &config.projects {
             for repository in &project.repositories {
-                if let Err(error) = self.blamer.resolve(&repository.name, &Default::default()) {
-                    tracing::warn!(%error, "reports that need this repository wait until it can be read");
+                match self.blamer.resolve(&repository.name, &Default::default()) {
+                    Ok(_) => {}
+                    Err(error @ BlameError::Empty { .. }) => {
+                        tracing::warn!(%error, "nothing in a traceback can be a line of it yet");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "reports that need this repository wait until it can be read");
+                    }
                 }
             }
         }
@@ -198,6 +249,8 @@ impl Daemon {
             print_line(&format!("project {} of {}", project.name, paths.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
+                let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
+                print_line(&format!("  Sentry DSN {scheme}://{key}@{host}/{}", project.id.0))?;
             }
         }
         print_line(&house::where_mails_go(&self.notify))?;
@@ -212,20 +265,113 @@ impl Daemon {
         }
         let key =
             self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
-        print_line("\nTo report a traceback, pipe it into:")?;
-        print_line(&format!(
-            "curl -sS -H 'Authorization: Bearer {key}' -H 'Content-Type: text/plain' --data-binary @- '{url}/api/v1/reports?wait=10'"
-        ))
+        let reports = format!("{url}/api/v1/reports?wait=10");
+        let bearer = format!("curl -sS -H 'Authorization: Bearer {key}'");
+        // One to try it with, as long as nobody is really mailed by it.
+        let trial = match self.notify.transport {
+            notify::Transport::Folder(_) => self.trial_report(config),
+            notify::Transport::Smtp(_) => None,
+        };
+        match trial {
+            Some(report) => {
+                print_line("\nTo see what a report does, run (it makes up an error in one of your lines):")?;
+                print_line(&format!(
+                    "{bearer} -H 'Content-Type: application/json' -d '{report}' '{reports}'"
+                ))?;
+                print_line(
+                    "Or pipe a real traceback into the same with -H 'Content-Type: text/plain' --data-binary @-",
+                )
+            }
+            None => {
+                print_line("\nTo report a traceback, pipe it into:")?;
+                print_line(&format!("{bearer} -H 'Content-Type: text/plain' --data-binary @- '{reports}'"))
+            }
+        }
+    }
+
+    /// A made-up report of a line that a repository really has, as JSON that stands between single quotes.
+    fn trial_report(&self, config: &Config) -> Option<String> {
+        let repository = &config.projects.first()?.repositories.first()?.name;
+        let tip = self.blamer.resolve(repository, &Default::default()).ok()?.commit;
+        let files = self.blamer.files(repository, &tip).ok()?;
+        let is_code = |path: &&BString| {
+            let end = path.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+            CODE.iter().any(|code| code.as_bytes() == end)
+        };
+        let path = files.iter().filter(is_code).find(|path| path.to_str().is_ok())?;
+        let content = self.blamer.source(repository, &tip, path.as_bstr()).ok()??;
+        // The first line that does something: it holds a call or an assignment.
+        let does = |(_, line): &(usize, &[u8])| line.contains_str("(") || line.contains_str(" = ");
+        let (number, line) = content.lines().enumerate().find(does)?;
+        let report = serde_json::json!({
+            "traceback": [{
+                "filename": path.to_str().ok()?,
+                "line_number": number + 1,
+                "function_name": "somewhere",
+                "text": line.to_str_lossy().trim(),
+            }],
+            "exception_type": "TrialError",
+            "exception_message": "nothing is wrong; this only shows what a report does",
+        });
+        Some(report.to_string().replace('\'', "\\u0027"))
     }
 }
 
+/// Endings of files that a made-up report may be about.
+const CODE: &[&str] = &[
+    "py", "rb", "js", "ts", "go", "rs", "java", "kt", "php", "cs", "c", "cc", "cpp", "ex", "pl", "scala",
+    "swift",
+];
+
+/// Keeps the commit-graphs beside clones that have none, which make blame several times as fast.
+async fn keep_graphs(blamer: Blamer) {
+    loop {
+        let blamer = blamer.clone();
+        let troubles = tokio::task::spawn_blocking(move || blamer.keep_graphs()).await.unwrap_or_default();
+        for error in troubles {
+            tracing::info!(%error, "a commit-graph cannot be kept; blame does without, slower");
+        }
+        tokio::time::sleep(GRAPHS_EVERY).await;
+    }
+}
+
+/// Serves until told to stop; then gives what is under way some time, and leaves the rest: nothing of it was
+/// acknowledged.
 async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
-    let routes = routes.layer(CatchPanicLayer::new()).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = async move {
-        // An error says that the other end is gone, which is a reason to stop as well.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "the server has stopped");
+    let routes = routes.layer(CatchPanicLayer::new());
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let under_way = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = accepted => accepted,
+            // An error says that the other end is gone, which is a reason to stop as well.
+            _ = stopped.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(routes.clone().layer(Extension(ConnectInfo(peer))));
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = under_way.watch(connection);
+        tokio::spawn(async move {
+            // How a client leaves is its own affair.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(GRACE, under_way.shutdown()).await.is_err() {
+        tracing::warn!(grace_s = GRACE.as_secs(), "some connections did not end in time; they are dropped");
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::document::Section;
 pub use self::document::{Problem, Problems};
+use crate::ingest::scrub;
 use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
 use crate::triage::identity::AddressPolicy;
@@ -43,6 +44,8 @@ pub struct Config {
     pub mail: Mail,
     /// What is taken from clients.
     pub limits: Limits,
+    /// What is taken out of reports before anything is kept.
+    pub scrub: Scrub,
     /// How git is asked.
     pub blame: Blame,
     /// Whether the pages need signing in.
@@ -73,6 +76,15 @@ pub struct Limits {
     pub report: crate::ingest::limits::Limits,
 }
 
+/// What is taken out of reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrub {
+    /// Parts of names whose values are secrets.
+    pub names: Vec<String>,
+    /// What stands in a secret's place.
+    pub mask: String,
+}
+
 /// How git is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blame {
@@ -93,6 +105,8 @@ pub struct Project {
     pub repositories: Vec<Repository>,
     /// Which of its code is never responsible.
     pub code: CodePolicy,
+    /// Whether secrets are taken out of its reports.
+    pub scrub: bool,
 }
 
 /// A repository of a project.
@@ -117,6 +131,7 @@ impl Default for Config {
             policy: Policy::default(),
             mail: Mail { smtp: None, folder: None, from: None },
             limits: Limits::default(),
+            scrub: Scrub::default(),
             blame: Blame::default(),
             sign_in: SignIn::default(),
             projects: Vec::new(),
@@ -130,6 +145,15 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             unpacked_bytes: 8 << 20,
             report: crate::ingest::limits::Limits::default(),
+        }
+    }
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self {
+            names: scrub::DEFAULT_WORDS.iter().map(|word| (*word).to_owned()).collect(),
+            mask: scrub::DEFAULT_MASK.to_owned(),
         }
     }
 }
@@ -192,7 +216,7 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         }
     });
     let data_dir = top.string("data_dir").map(|dir| folder.join(dir.value));
-    let log = top.string("log").map(|log| log.value);
+    let log = top.parsed("log", "such as \"info\" or \"info,blamed::blame=debug\"", log_filter);
     let samples = top.integer("samples_per_fault", 1..=1_000);
     let default_contact = address(top, "default_contact");
     let mut mail_section = top.section("mail");
@@ -207,10 +231,23 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         policy: Policy { addresses, default_contact },
         mail,
         limits: read_limits(top.section("limits")),
+        scrub: read_scrub(top.section("scrub")),
         blame: read_blame(top.section("blame")),
         sign_in: read_sign_in(top.section("web")),
         projects: read_projects(top, folder),
     }
+}
+
+/// A level, or levels by module, which the log's own reader would take any word for.
+fn log_filter(text: &str) -> Result<String, String> {
+    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
+        if !is_level(&level) {
+            return Err(format!("{level:?} is no level: error, warn, info, debug or trace"));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
@@ -332,6 +369,15 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     limits
 }
 
+fn read_scrub(mut section: Section<'_>) -> Scrub {
+    let default = Scrub::default();
+    let given = section.has("names");
+    let names: Vec<String> = section.strings("names").into_iter().map(|name| name.value).collect();
+    let mask = section.string("mask").map(|mask| mask.value);
+    section.finish();
+    Scrub { names: if given { names } else { default.names }, mask: mask.unwrap_or(default.mask) }
+}
+
 fn read_blame(mut section: Section<'_>) -> Blame {
     let default = Blame::default();
     let threads = section.integer("threads", 1..=256).map(|n| usize::try_from(n).expect("in range"));
@@ -359,7 +405,13 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
             let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
             if hex { Ok(text.to_ascii_lowercase()) } else { Err("a key is 32 hexadecimal digits".to_owned()) }
         });
+        if let Some(other) = projects.iter().find(|project| key.is_some() && project.key == key) {
+            let said =
+                format!("this project and {:?} have one key; its reports would all be of one", other.name);
+            section.problem(section.span(), said, "give each project a key of its own");
+        }
         let code = read_code(&mut section);
+        let scrub = section.boolean("scrub").unwrap_or(true);
         let mut repositories: Vec<Repository> = Vec::new();
         for mut entry in section.sections("repository") {
             let path = entry.string("path");
@@ -392,7 +444,7 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
                     let hint = "add [[project.repository]] with path = \"/srv/git/shop\"";
                     section.problem(name.span, format!("project {:?} has no repository", name.value), hint);
                 }
-                projects.push(Project { name: name.value, key, repositories, code });
+                projects.push(Project { name: name.value, key, repositories, code, scrub });
             }
         }
         section.finish();

@@ -18,7 +18,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::error::{DecodeError, DecodeErrorKind};
-use super::lenient::{self, List, Number, Pairs, Text, Tree, When, wire};
+use super::lenient::{self, List, Number, Pairs, Text, Tree, When, wire, without_newline};
 use super::limits::{MOST_EXCEPTIONS_HALF, MOST_FRAMES_HALF, MOST_REPORTS};
 use crate::report::{Exception, Frame, Report};
 
@@ -200,7 +200,7 @@ impl WireFrame {
             column: self.column.line(),
             function,
             // Flawless sends the line with its newline.
-            text: self.text.0.map(|text| text.trim_end_matches(['\n', '\r']).to_owned()),
+            text: self.text.0.map(without_newline),
             before: lines(self.context_before),
             after: lines(self.context_after),
             locals: self.frame_locals.0,

@@ -29,7 +29,12 @@ use crate::report::Frame;
 /// it stands; a good one pays nothing for that.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let error = match serde_json::from_slice(bytes) {
+    // Checking all of it as UTF-8 at once is quicker than doing so string by string.
+    let parsed = match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(bytes),
+    };
+    let error = match parsed {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
@@ -160,7 +165,7 @@ fn repair_escape(rest: &[u8], out: &mut Vec<u8>) -> usize {
     }
 }
 
-/// The value of a `\uXXXX` escape at the start of `rest`.
+/// The value of a `\uHHHH` escape at the start of `rest`.
 fn hex4(rest: &[u8]) -> Option<u16> {
     let digits = rest.strip_prefix(b"\\u")?.get(..4)?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -200,8 +205,8 @@ macro_rules! wire {
                     type Value = $name;
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$name, A::Error> {
                         let mut fields = $name::default();
-                        while let Some(key) = map.next_key::<Key>()? {
-                            match key {
+                        while let Some(found) = map.next_key::<Key>()? {
+                            match found {
                                 $(Key::$field => fields.$field = map.next_value()?,)*
                                 Key::__Unknown => { map.next_value::<serde::de::IgnoredAny>()?; }
                             }
@@ -469,7 +474,7 @@ impl Numbered {
             .0
             .into_iter()
             .filter_map(|(number, text)| Some((number.trim().parse().ok()?, text)))
-            .map(|(number, text): (u32, String)| (number, text.trim_end_matches(['\n', '\r']).to_owned()))
+            .map(|(number, text): (u32, String)| (number, without_newline(text)))
             .collect();
         lines.sort_by_key(|&(number, _)| number);
         for (number, text) in lines {
@@ -486,6 +491,12 @@ impl<'de> Deserialize<'de> for Numbered {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Pairs::deserialize(deserializer).map(Numbered)
     }
+}
+
+/// A source line without the newline that some clients send with it.
+pub(super) fn without_newline(mut line: String) -> String {
+    line.truncate(line.trim_end_matches(['\n', '\r']).len());
+    line
 }
 
 /// A file name in which a client wrote `mark` for the project's directory: with `root`, the real one, or

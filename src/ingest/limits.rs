@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::report::{Exception, Frame, Omitted, Report};
 
@@ -83,14 +84,14 @@ impl Limits {
         for exception in &mut report.exceptions {
             self.apply_to_exception(exception);
         }
-        for label in [
-            &mut report.client_id,
-            &mut report.hostname,
-            &mut report.revision,
-            &mut report.release,
-            &mut report.environment,
-        ] {
+        for label in
+            [&mut report.hostname, &mut report.revision, &mut report.release, &mut report.environment]
+        {
             cut_option(label, self.label_chars);
+        }
+        // An identity is never cut: two that begin alike would become one. A long one becomes its digest.
+        if let Some(id) = report.client_id.as_mut().filter(|id| id.len() > self.label_chars) {
+            *id = Sha256::digest(id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         }
         cut_option(&mut report.additional_info, self.message_chars);
         self.apply_to_members(&mut report.context, 0);

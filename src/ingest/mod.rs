@@ -1,17 +1,25 @@
-//! From bytes on a socket to a [`Report`] in the pipeline: routes, keys, limits, answers.
+//! From bytes on a socket to a [`Report`](crate::report::Report) in the pipeline: routes, keys, limits, answers.
 //!
 //! The order of events: the key says which project; the body is read and unpacked, never beyond its limits;
 //! a decoder makes reports of it; the pipeline takes them; only then is the client answered. A refusal says
 //! why, in JSON, and what to do about it.
 
 pub mod airbrake;
+mod bytes;
+mod deploys;
 pub mod error;
+pub mod flawless;
+pub mod frames;
 pub mod honeybadger;
 pub mod inflate;
 pub mod json;
 mod lenient;
 pub mod limits;
+pub mod oops;
+pub mod otlp;
+pub mod protocol;
 pub mod rollbar;
+pub mod scrub;
 pub mod sentry;
 pub mod text;
 
@@ -20,21 +28,27 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http_body_util::BodyExt;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_http::cors::{Any, CorsLayer};
 
 use self::error::DecodeError;
+use self::frames::cut_machinery;
 use self::inflate::{InflateError, inflate};
 use self::limits::Limits;
+use self::otlp::Signal;
+use self::protocol::{Decoded, Protocol};
+use self::scrub::Scrubber;
 use crate::pipeline::{Answer, Pipeline, Receipt, Refusal, Standing};
-use crate::report::Report;
-use crate::store::{Project, Store};
+use crate::store::{Project, ProjectId, Store};
+
+pub use self::protocol::decode_any;
 
 /// Bodies being unpacked and decoded at once; bounds what bombs can hold.
 const DECODING: usize = 4;
@@ -48,6 +62,8 @@ const DRAINED_BYTES: usize = 256 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a client that came at a bad moment is told to wait, in seconds.
 const RETRY_AFTER: u32 = 2;
+/// How long a browser may remember that it may report.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
 /// What is taken from clients, and where it goes.
 #[derive(Clone)]
@@ -61,8 +77,8 @@ struct Inner {
     held: Arc<Semaphore>,
 }
 
-/// How much is taken from clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What is taken from clients.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Bytes of a body as sent.
     pub body_bytes: usize,
@@ -70,6 +86,12 @@ pub struct Settings {
     pub unpacked_bytes: usize,
     /// How much of each report is kept.
     pub report: Limits,
+    /// Takes secrets out.
+    pub scrubber: Scrubber,
+    /// Projects whose reports are kept as they come, secrets included.
+    pub unscrubbed: Vec<ProjectId>,
+    /// How browsers reach the daemon, without a final slash: some answers name it.
+    pub public_url: String,
 }
 
 impl Intake {
@@ -81,115 +103,169 @@ impl Intake {
         Self(Arc::new(Inner { store, pipeline, settings, decoding, held }))
     }
 
-    /// Its routes.
+    /// Its routes. The project is known by its key alone: a number in the address is for the client.
     pub fn router(self) -> Router {
-        Router::new()
-            .route("/api/v1/reports", post(take_reports))
-            .route("/healthz", get(health))
-            .with_state(self)
+        let own = Router::new()
+            .route("/api/v1/reports", takes(Protocol::Blamed))
+            .route("/api/v1/oops", takes(Protocol::Oops))
+            .route("/api/v1/deploys", post(deploys::announce))
+            .route("/healthz", get(health));
+        // Browsers report from anywhere, and say so first.
+        let browsers = Router::new()
+            .route("/api/{project}/envelope", takes(Protocol::SentryEnvelope))
+            .route("/api/{project}/envelope/", takes(Protocol::SentryEnvelope))
+            .route("/api/{project}/store", takes(Protocol::SentryStore))
+            .route("/api/{project}/store/", takes(Protocol::SentryStore))
+            .route("/api/store", takes(Protocol::SentryStore))
+            .route("/api/store/", takes(Protocol::SentryStore))
+            .route("/api/{project}/integration/otlp/v1/traces", takes(Protocol::Otlp(Signal::Traces)))
+            .route("/api/{project}/integration/otlp/v1/logs", takes(Protocol::Otlp(Signal::Logs)))
+            .route("/v1/traces", takes(Protocol::Otlp(Signal::Traces)))
+            .route("/v1/logs", takes(Protocol::Otlp(Signal::Logs)))
+            .route("/api/v3/projects/{project}/notices", takes(Protocol::Airbrake))
+            .route("/api/v3/projects/{project}/create-notice", takes(Protocol::Airbrake))
+            .route("/api/{project}/item", takes(Protocol::Rollbar))
+            .route("/api/{project}/item/", takes(Protocol::Rollbar))
+            .route("/v1/notices", takes(Protocol::Honeybadger))
+            .route("/v1/notices/", takes(Protocol::Honeybadger))
+            .layer(
+                CorsLayer::new()
+                    .allow_origin(Any)
+                    .allow_methods([Method::POST, Method::OPTIONS])
+                    .allow_headers(Any)
+                    .expose_headers(
+                        ["retry-after", "x-sentry-rate-limits", "x-sentry-error"]
+                            .map(HeaderName::from_static),
+                    )
+                    .max_age(PREFLIGHT_AGE),
+            );
+        own.merge(browsers).with_state(self)
     }
 }
 
-/// `?wait=SECONDS`.
-#[derive(Deserialize)]
-struct Options {
-    wait: Option<f64>,
+fn takes(protocol: Protocol) -> MethodRouter<Intake> {
+    post(move |State(intake): State<Intake>, request: Request| async move {
+        intake.take(protocol, request).await.unwrap_or_else(|problem| problem.answer(protocol))
+    })
 }
 
-async fn take_reports(
-    State(intake): State<Intake>,
-    query: Result<Query<Options>, axum::extract::rejection::QueryRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let project = intake.project(&parts.headers).await;
-    let limit = intake.0.settings.body_bytes;
-    // Read in any case: a client that is still sending does not listen for what is wrong.
-    let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body, limit)).await;
-    let project = project?;
-    let Query(options) = query.map_err(|error| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            format!("{}; wait takes a number of seconds", error.body_text()),
-        )
-    })?;
-    let body = body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
-    let (reports, _held) = intake.decode(&parts.headers, body).await?;
-    let receipts = intake.0.pipeline.accept(project.id, reports).await?;
-    intake.answer(&receipts, options.wait).await
-}
-
-async fn health(State(intake): State<Intake>) -> Result<Response, Problem> {
-    let (waiting, trouble) = intake.0.pipeline.health().await?;
-    Ok(Json(json!({ "status": "ok", "waiting_for_blame": waiting, "last_trouble": trouble })).into_response())
+async fn health(State(intake): State<Intake>) -> Response {
+    match intake.0.pipeline.health().await {
+        Ok((waiting, trouble)) => {
+            Json(json!({ "status": "ok", "waiting_for_blame": waiting, "last_trouble": trouble }))
+                .into_response()
+        }
+        Err(refusal) => Problem::from(refusal).answer(Protocol::Blamed),
+    }
 }
 
 impl Intake {
-    /// The project whose key the request carries.
-    async fn project(&self, headers: &HeaderMap) -> Result<Project, Problem> {
-        let key = key(headers).ok_or_else(|| {
-            Problem::unauthorized("no project key; send `Authorization: Bearer KEY` or `X-Blamed-Key: KEY`")
-        })?;
+    async fn take(&self, protocol: Protocol, request: Request) -> Result<Response, Problem> {
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query();
+        let project = match protocol::key(&parts.headers, query) {
+            Some(key) => Some(self.project(key).await),
+            None => None,
+        };
+        // Read in any case: a client that is still sending does not listen for what is wrong.
+        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body, self.0.settings.body_bytes)).await;
+        let project = project.transpose()?;
+        let wait = query.map(wait).transpose()?.flatten();
+        let body =
+            body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
+
+        let turn = Arc::clone(&self.0.decoding).acquire_owned().await.expect("never closed");
+        let unpacked = self.unpack(&parts.headers, body).await?;
+        let project = match project {
+            Some(project) => project,
+            None => {
+                let key = protocol.key_in_body(&unpacked).ok_or_else(Problem::no_key)?;
+                self.project(key).await?
+            }
+        };
+        let (decoded, _held) = self.decode(protocol, &parts, unpacked, project.id).await?;
+        drop(turn);
+        let Decoded { reports, event_id } = decoded;
+        let receipts =
+            if reports.is_empty() { Vec::new() } else { self.0.pipeline.accept(project.id, reports).await? };
+        if let (Protocol::Blamed, Some(wait)) = (protocol, wait) {
+            return self.answer_when_decided(&receipts, wait).await;
+        }
+        let ids: Vec<String> = receipts.into_iter().map(|receipt| receipt.id).collect();
+        let kind = text(&parts.headers, header::CONTENT_TYPE);
+        let (status, headers, body) =
+            protocol.taken(&ids, event_id.as_deref(), kind, &self.0.settings.public_url);
+        let mut response = (status, body).into_response();
+        response.headers_mut().extend(headers);
+        Ok(response)
+    }
+
+    /// The project that a key belongs to.
+    async fn project(&self, key: String) -> Result<Project, Problem> {
         let store = self.0.store.clone();
         let project = tokio::task::spawn_blocking(move || store.read(|tx| tx.project_of_key(&key))).await;
         match project.expect("reading does not panic") {
-            Ok(Some(project)) => Ok(project),
+            Ok(Some(project)) if self.0.pipeline.has_project(project.id) => Ok(project),
+            Ok(Some(_)) => {
+                let said = "the project of this key is no longer in the configuration";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, said))
+            }
             Ok(None) => {
-                Err(Problem::unauthorized("no project has this key; `blamed start` prints the right one"))
+                let said = "no project has this key; `blamed start` prints the right one";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, said))
             }
             Err(error) => Err(Problem::internal(&error)),
         }
     }
 
-    /// The reports in a body, and the leave to hold them until they are stored.
+    async fn unpack(&self, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+        let encoding = text(headers, header::CONTENT_ENCODING).to_owned();
+        if encoding.trim().is_empty() {
+            return Ok(body);
+        }
+        let most = self.0.settings.unpacked_bytes;
+        let unpacked = tokio::task::spawn_blocking(move || {
+            inflate(&encoding, &body, most).map(std::borrow::Cow::into_owned)
+        });
+        Ok(unpacked.await.map_err(|_| Problem::ours("unpacking"))??.into())
+    }
+
+    /// The reports in a body, scrubbed and within their limits, and the leave to hold them until they are
+    /// stored.
     async fn decode(
         &self,
-        headers: &HeaderMap,
+        protocol: Protocol,
+        parts: &Parts,
         body: Bytes,
-    ) -> Result<(Vec<Report>, OwnedSemaphorePermit), Problem> {
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
-        let encoding = text(header::CONTENT_ENCODING).to_owned();
-        let format = Format::of(text(header::CONTENT_TYPE), &body, !encoding.trim().is_empty());
-        let client_id = text(header::HeaderName::from_static("idempotency-key")).to_owned();
-        let settings = self.0.settings.clone();
-        let turn = Arc::clone(&self.0.decoding).acquire_owned().await.expect("never closed");
-        let decoded = tokio::task::spawn_blocking(move || -> Result<_, Problem> {
-            let _turn = turn;
-            let unpacked = inflate(&encoding, &body, settings.unpacked_bytes)?;
-            let mut reports = format.decode(&unpacked)?;
-            for (n, report) in reports.iter_mut().enumerate() {
+        project: ProjectId,
+    ) -> Result<(Decoded, OwnedSemaphorePermit), Problem> {
+        let content_type = text(&parts.headers, header::CONTENT_TYPE).to_owned();
+        let client_id = text(&parts.headers, HeaderName::from_static("idempotency-key")).to_owned();
+        let bytes = u32::try_from(body.len().min(HELD_BYTES)).expect("the limit fits");
+        let held = Arc::clone(&self.0.held).try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)?;
+        let inner = Arc::clone(&self.0);
+        let decoded = tokio::task::spawn_blocking(move || -> Result<_, DecodeError> {
+            let settings = &inner.settings;
+            let mut decoded = protocol.decode(&content_type, &body, settings.unpacked_bytes)?;
+            for (n, report) in decoded.reports.iter_mut().enumerate() {
                 if report.client_id.is_none() && !client_id.is_empty() {
                     report.client_id = Some(format!("{client_id}/{n}"));
                 }
+                cut_machinery(report);
+                // Before anything is cut: half a secret is still one, and is not known for it.
+                if !settings.unscrubbed.contains(&project) {
+                    settings.scrubber.scrub(report);
+                }
                 settings.report.apply(report);
             }
-            Ok((reports, unpacked.len()))
+            Ok(decoded)
         });
-        let (reports, bytes) = decoded.await.map_err(|_| {
-            Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "the body brought its decoder down; that is our mistake",
-            )
-        })??;
-        let bytes = u32::try_from(bytes.min(HELD_BYTES)).expect("the limit fits");
-        let held = Arc::clone(&self.0.held).try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)?;
-        Ok((reports, held))
+        Ok((decoded.await.map_err(|_| Problem::ours("decoding"))??, held))
     }
 
-    /// What the client is told of reports that are on disk.
-    async fn answer(&self, receipts: &[Receipt], wait: Option<f64>) -> Result<Response, Problem> {
-        let Some(wait) = wait else {
-            let ids: Vec<&str> = receipts.iter().map(|receipt| receipt.id.as_str()).collect();
-            let body = match ids.as_slice() {
-                [id] => json!({ "id": id }),
-                _ => json!({ "id": ids.first(), "ids": ids }),
-            };
-            return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
-        };
-        let patience = Duration::try_from_secs_f64(wait).map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, "wait takes a number of seconds, from 0 to 30")
-        })?;
-        let deadline = tokio::time::Instant::now() + patience.min(LONGEST_WAIT);
+    /// Answers with what is decided about reports that are on disk, as far as it is within `wait`.
+    async fn answer_when_decided(&self, receipts: &[Receipt], wait: Duration) -> Result<Response, Problem> {
+        let deadline = tokio::time::Instant::now() + wait;
         let mut answers = Vec::new();
         let mut decided = true;
         for receipt in receipts {
@@ -206,6 +282,24 @@ impl Intake {
         };
         Ok((status, Json(body)).into_response())
     }
+}
+
+/// `wait=SECONDS` of a query.
+fn wait(query: &str) -> Result<Option<Duration>, Problem> {
+    let Some(given) = query.split('&').find_map(|pair| pair.strip_prefix("wait=")) else { return Ok(None) };
+    let seconds = given.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    match seconds {
+        Some(seconds) => Ok(Some(seconds.min(LONGEST_WAIT))),
+        None => {
+            let said = format!("wait takes a number of seconds, from 0 to 30, not {given:?}");
+            Err(Problem::new(StatusCode::BAD_REQUEST, said))
+        }
+    }
+}
+
+/// A header's text; empty where it is missing, or no text.
+fn text(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// What is told of one report to a client that waited.
@@ -236,6 +330,10 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
             told["origin"] = json!(blame.origin);
             told["author"] = json!(blame.author);
             told["summary"] = json!(blame.summary);
+            if blame.boundary {
+                told["boundary"] =
+                    json!("the clone is shallow: its history ends there, the line may be older");
+            }
         }
         None => {
             told["origin"] = Value::Null;
@@ -244,66 +342,6 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
         }
     }
     told
-}
-
-/// The reports in a text or a JSON document, whichever it is.
-///
-/// # Errors
-/// It is neither.
-pub fn decode_any(body: &[u8]) -> Result<Vec<Report>, DecodeError> {
-    Format::Unknown.decode(body)
-}
-
-/// The key of a request, from wherever it may stand.
-fn key(headers: &HeaderMap) -> Option<String> {
-    let own = headers.get("x-blamed-key").and_then(|value| value.to_str().ok());
-    let bearer = || {
-        let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(key)
-    };
-    own.or_else(bearer).map(|key| key.trim().to_ascii_lowercase()).filter(|key| !key.is_empty())
-}
-
-/// What a body is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Text,
-    /// Nothing was said, and it is packed: looked at once it is unpacked.
-    Unknown,
-}
-
-impl Format {
-    fn of(content_type: &str, body: &[u8], packed: bool) -> Self {
-        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if kind == "application/json" || kind.ends_with("+json") {
-            Self::Json
-        } else if kind.starts_with("text/") {
-            Self::Text
-        } else if packed {
-            Self::Unknown
-        } else {
-            Self::sniff(body)
-        }
-    }
-
-    /// `curl --data-binary` says that everything is a form, so the body has to tell.
-    fn sniff(body: &[u8]) -> Self {
-        let mut bytes = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
-        match (bytes.next(), bytes.next()) {
-            (Some(b'{'), _) | (Some(b'['), Some(b'{' | b']')) => Self::Json,
-            _ => Self::Text,
-        }
-    }
-
-    fn decode(self, body: &[u8]) -> Result<Vec<Report>, DecodeError> {
-        match self {
-            Self::Json => json::decode(body),
-            Self::Text => text::decode(body),
-            Self::Unknown => Self::sniff(body).decode(body),
-        }
-    }
 }
 
 /// Reads a body of at most `limit` bytes. What goes beyond is read and thrown away, up to a point, because
@@ -344,13 +382,21 @@ impl Problem {
         Self { status, body: json!({ "error": said.into() }) }
     }
 
-    fn unauthorized(said: &str) -> Self {
+    fn no_key() -> Self {
+        let said = "no project key; send `Authorization: Bearer KEY` or `X-Blamed-Key: KEY`";
         Self::new(StatusCode::UNAUTHORIZED, said)
+    }
+
+    /// A decoder panicked: its own mistake, which costs only this body.
+    fn ours(what: &str) -> Self {
+        let said = format!("{what} the body failed here, which is our mistake; please report it");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, said)
     }
 
     fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "that failed here; the daemon's log says more")
+        let said = "that failed here, for now; the daemon's log says more";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, said)
     }
 }
 
@@ -384,9 +430,9 @@ impl From<DecodeError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self.body)).into_response();
+impl Problem {
+    fn answer(self, protocol: Protocol) -> Response {
+        let mut response = (self.status, Json(protocol.refused(self.body))).into_response();
         let headers = response.headers_mut();
         match self.status {
             StatusCode::UNAUTHORIZED => {
@@ -394,41 +440,11 @@ impl IntoResponse for Problem {
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+                // What Airbrake's clients look for.
+                headers.insert(HeaderName::from_static("x-ratelimit-delay"), RETRY_AFTER.into());
             }
             _ => {}
         }
         response
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_tells_its_format_where_its_header_does_not() {
-        let check = |kind: &str, body: &str, expected| {
-            assert_eq!(Format::of(kind, body.as_bytes(), false), expected, "{kind} {body}");
-        };
-        check("application/json; charset=utf-8", "Traceback", Format::Json);
-        check("text/plain", "{}", Format::Text);
-        check("application/x-www-form-urlencoded", " {\"traceback\": []}", Format::Json);
-        check("", "[ {\"traceback\": []}]", Format::Json);
-        check("", "[2026-11-20] Traceback (most recent call last):", Format::Text);
-        check("", "Traceback (most recent call last):", Format::Text);
-    }
-
-    #[test]
-    fn keys() {
-        let check = |name: &'static str, value: &str, expected: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, value.parse().unwrap());
-            assert_eq!(key(&headers).as_deref(), expected, "{name}: {value}");
-        };
-        check("authorization", "Bearer AB12", Some("ab12"));
-        check("authorization", "bearer ab12 ", Some("ab12"));
-        check("authorization", "Basic ab12", None);
-        check("authorization", "Bearer ", None);
-        check("x-blamed-key", "ab12", Some("ab12"));
     }
 }

@@ -7,11 +7,12 @@
 //! Frames stand caller first and exceptions root cause first in an event, as they do in a report.
 //! Where clients disagree on a shape (`{"values": […]}`, a bare list, one object), each is taken.
 
+use bstr::ByteSlice;
 use serde_json::Value;
 
 use super::error::{DecodeError, DecodeErrorKind};
 use super::inflate::inflate_zlib;
-use super::lenient::{self, Flag, List, Number, Pairs, Text, Tree, When, wire};
+use super::lenient::{self, Flag, List, Number, Pairs, Text, Tree, When, wire, without_newline};
 use super::limits::{MOST_EXCEPTIONS_HALF, MOST_FRAMES_HALF, MOST_REPORTS};
 use crate::report::{Exception, Frame, Report};
 
@@ -100,7 +101,7 @@ fn unpack_store(bytes: &[u8], max: usize) -> Result<Vec<u8>, DecodeError> {
 
 /// The line at `at` without its newline, and where the next one begins.
 fn line_at(bytes: &[u8], at: usize) -> (&[u8], usize) {
-    match bytes[at..].iter().position(|&byte| byte == b'\n') {
+    match bytes[at..].find_byte(b'\n') {
         Some(length) => (&bytes[at..at + length], at + length + 1),
         None => (&bytes[at..], bytes.len()),
     }
@@ -389,16 +390,15 @@ impl WireFrame {
         if file.is_empty() && function.is_none() && self.module.0.is_none() {
             return None;
         }
-        let line = |text: String| text.trim_end_matches(['\n', '\r']).to_owned();
         let lines = |list: List<Text, MOST_LINES_HALF>| {
-            list.0.into_vec().into_iter().filter_map(|text| text.0.map(line)).collect()
+            list.0.into_vec().into_iter().filter_map(|text| text.0.map(without_newline)).collect()
         };
         Some(Frame {
             file,
             line: self.lineno.line(),
             column: self.colno.line(),
             function,
-            text: self.context_line.0.map(line),
+            text: self.context_line.0.map(without_newline),
             before: lines(self.pre_context),
             after: lines(self.post_context),
             locals: self.vars.0,

@@ -208,7 +208,7 @@ impl Outbox {
         settings: &Settings,
         carrier: &mut Carrier<'_>,
     ) -> Result<(), StoreError> {
-        let Some(delivery) = self.ask(move |store| store.read(|tx| tx.delivery(id))).await? else {
+        let Some(delivery) = self.ask(move |store| store.read(|tx| tx.waiting_delivery(id))).await? else {
             return Ok(());
         };
         let refused = |why: String| Outcome::Refused { permanent: true, answer: format!("not sent: {why}") };

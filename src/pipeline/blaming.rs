@@ -1,10 +1,10 @@
 //! Parked places are taken up here, a few at a time, and come back to the ledger with what git said.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
 use super::Pipeline;
 use super::ledger::{BlameOutcome, Blamed, Entry, Incoming};
@@ -20,25 +20,22 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const TRIES_WHEN_SLOW: u32 = 3;
 /// The longest that a place is put off, unless its error says longer.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+/// How long a place is put off whose report brought its task down.
+const PANIC_BACKOFF: Duration = Duration::from_secs(600);
 /// How long to wait after the store could not be read.
 const STORE_BACKOFF: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(pipeline: Pipeline, mut stop: oneshot::Receiver<()>) {
-    let mut under_way: HashSet<Vec<u8>> = HashSet::new();
-    let mut tasks: JoinSet<Vec<u8>> = JoinSet::new();
+    let mut under_way = UnderWay::default();
     loop {
         // Registered before looking, so that nothing parked after the look is missed.
         let mut woken = std::pin::pin!(pipeline.0.parked.notified());
         woken.as_mut().enable();
         let mut sleep = LONGEST_SLEEP;
-        if under_way.len() <= UNDER_WAY / 2 {
-            match due(&pipeline, UNDER_WAY + under_way.len()).await {
+        if under_way.keys.len() <= UNDER_WAY / 2 {
+            match due(&pipeline, UNDER_WAY + under_way.keys.len()).await {
                 Ok((places, next)) => {
-                    for place in places {
-                        if under_way.len() < UNDER_WAY && under_way.insert(place.key.clone()) {
-                            tasks.spawn(take_up(pipeline.clone(), place));
-                        }
-                    }
+                    places.into_iter().for_each(|place| under_way.begin(&pipeline, place));
                     sleep = next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
                 }
                 Err(error) => {
@@ -50,18 +47,54 @@ pub(super) async fn run(pipeline: Pipeline, mut stop: oneshot::Receiver<()>) {
         tokio::select! {
             biased;
             _ = &mut stop => break,
-            Some(finished) = tasks.join_next(), if !tasks.is_empty() => {
-                // A task that panicked has logged so; its place is taken up again after the next wake-up.
-                match finished {
-                    Ok(key) => drop(under_way.remove(&key)),
-                    Err(_) => { tasks.abort_all(); under_way.clear(); }
-                }
-                while let Some(Ok(key)) = tasks.try_join_next() {
-                    under_way.remove(&key);
+            Some(finished) = under_way.tasks.join_next_with_id(), if !under_way.tasks.is_empty() => {
+                under_way.end(&pipeline, finished);
+                while let Some(finished) = under_way.tasks.try_join_next_with_id() {
+                    under_way.end(&pipeline, finished);
                 }
             }
             () = woken => {}
             () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// The places that are being taken up.
+#[derive(Default)]
+struct UnderWay {
+    tasks: JoinSet<()>,
+    /// Also those whose task has failed and that are to be put off.
+    keys: HashSet<Vec<u8>>,
+    of_task: HashMap<task::Id, Vec<u8>>,
+}
+
+impl UnderWay {
+    fn begin(&mut self, pipeline: &Pipeline, place: Parked) {
+        if self.keys.len() < UNDER_WAY && self.keys.insert(place.key.clone()) {
+            let key = place.key.clone();
+            let task = self.tasks.spawn(take_up(pipeline.clone(), place));
+            self.of_task.insert(task.id(), key);
+        }
+    }
+
+    fn end(&mut self, pipeline: &Pipeline, finished: Result<(task::Id, ()), JoinError>) {
+        let (id, panicked) = match finished {
+            Ok((id, ())) => (id, false),
+            Err(error) => (error.id(), true),
+        };
+        let Some(key) = self.of_task.remove(&id) else { return };
+        if panicked {
+            // A mistake of ours, which comes again with the same report: not at once.
+            tracing::error!("blaming a place failed");
+            let task = self.tasks.spawn(put_off(
+                pipeline.clone(),
+                key.clone(),
+                PANIC_BACKOFF,
+                "it failed here".to_owned(),
+            ));
+            self.of_task.insert(task.id(), key);
+        } else {
+            self.keys.remove(&key);
         }
     }
 }
@@ -79,27 +112,33 @@ async fn due(pipeline: &Pipeline, most: usize) -> Result<(Vec<Parked>, Option<Du
         .await
 }
 
-/// Finds out about one parked place and has it entered; gives its key back when that is done.
-async fn take_up(pipeline: Pipeline, parked: Parked) -> Vec<u8> {
+/// Finds out about one parked place and has it entered.
+async fn take_up(pipeline: Pipeline, parked: Parked) {
     let key = parked.key.clone();
     let attempts = parked.attempts;
-    let outcome = match find_out(&pipeline, parked).await {
-        Ok(blamed) => BlameOutcome::Blamed(Box::new(blamed)),
+    match find_out(&pipeline, parked).await {
+        Ok(blamed) => enter(&pipeline, key, BlameOutcome::Blamed(Box::new(blamed))).await,
         Err(error) => {
             let wait = backoff(&error, attempts);
             tracing::warn!(%error, attempts, wait_s = wait.as_secs(), "a place could not be blamed yet");
-            let now = pipeline.0.clock.now().as_millisecond();
-            let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-            BlameOutcome::PutOff { next_at: now.saturating_add(wait), why: error.to_string() }
+            put_off(pipeline, key, wait, error.to_string()).await;
         }
-    };
+    }
+}
+
+async fn put_off(pipeline: Pipeline, key: Vec<u8>, wait: Duration, why: String) {
+    let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    let next_at = pipeline.now().as_millisecond().saturating_add(wait);
+    enter(&pipeline, key, BlameOutcome::PutOff { next_at, why }).await;
+}
+
+async fn enter(pipeline: &Pipeline, key: Vec<u8>, outcome: BlameOutcome) {
     let (entered, wait) = oneshot::channel();
-    let entry = Entry::Parked { key: key.clone(), outcome, entered };
+    let entry = Entry::Parked { key, outcome, entered };
     if pipeline.0.entries.send(entry).await.is_ok() && wait.await.is_err() {
         // The store refused (and said so): not again at once.
         tokio::time::sleep(STORE_BACKOFF).await;
     }
-    key
 }
 
 /// # Errors

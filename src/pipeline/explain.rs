@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::ledger::{Facts, decide_on, identity};
+use super::keys::identity;
+use super::ledger::{Facts, decide_on};
+use super::survey::deploy_of;
 use super::{Project, Survey, Surveyor};
 use crate::blame::{Blame, BlameError, Blamer};
 use crate::report::Report;
@@ -39,7 +41,8 @@ pub fn explain(
     store: Option<&Store>,
     now: Timestamp,
 ) -> Result<Explanation, StoreError> {
-    let survey = Surveyor::new(blamer.clone()).survey(project, report);
+    let deployed = || store.and_then(|store| deploy_of(store, project, report, now.as_millisecond()));
+    let survey = Surveyor::new(blamer.clone()).survey(project, report, deployed);
     let mut explanation = Explanation { survey, walk: None, blame: None, fault: None, decision: None };
     let Ok(survey) = &explanation.survey else { return Ok(explanation) };
     let rulebook = store.map(|store| store.read(|tx| tx.rulebook())).transpose()?.unwrap_or_default();

@@ -2,23 +2,24 @@
 //! answers. Nothing else counts a fault or owes a mail about one.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+use super::keys::{identity, place_key, report_key};
 use super::survey::Survey;
 use super::{Inner, Refusal, hex};
 use crate::blame::{Blame, BlameError, Place};
 use crate::notify::new_message_id;
 use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
-use crate::store::{Fault, FaultId, FoundPlace, NewFault, Occurrence, ProjectId, StoreError, Tx};
+use crate::store::{Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, StoreError, Tx};
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
-use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook, fold};
+use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook};
 use crate::triage::verdict::Verdict;
-use crate::triage::walk::{Outcome, Suspect, walk};
+use crate::triage::walk::{Outcome, Suspect, Walk, walk};
 
 /// Entries that share one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 500;
@@ -96,8 +97,8 @@ pub enum Standing {
     Duplicate {
         /// The id that the event was given then.
         of: String,
-        /// The place's key.
-        key: Vec<u8>,
+        /// The key of its place then. `None`: it was dropped.
+        key: Option<Vec<u8>>,
     },
 }
 
@@ -145,7 +146,11 @@ impl Ledger {
                 batch.retain(|entry| !matches!(entry, Entry::Stop));
             }
             let Some(pipeline) = self.pipeline.upgrade() else { return };
-            self.enter(&pipeline, batch);
+            // A mistake of ours costs the batch at hand (nothing of it was acknowledged), not the daemon.
+            let entered = catch_unwind(AssertUnwindSafe(|| self.enter(&pipeline, batch)));
+            if entered.is_err() {
+                tracing::error!("entering a batch of reports failed; they were refused");
+            }
         }
     }
 
@@ -156,22 +161,24 @@ impl Ledger {
             return;
         }
         match self.commit(pipeline, &batch) {
-            Ok(done) => self.conclude(pipeline, batch, done),
+            Ok(done) => {
+                *pipeline.trouble() = None;
+                self.conclude(pipeline, batch, done);
+            }
             Err(error) if batch.len() == 1 => {
-                tracing::error!(%error, "an entry could not be stored");
+                let refusal = Refusal::from(&error);
+                // Told once: under a storm the log would be one more thing that fills the disk.
+                if pipeline.trouble().replace(refusal.clone()).is_none() {
+                    tracing::error!(%error, "reports cannot be stored; they are refused until they can");
+                }
                 for entry in batch {
                     if let Entry::Reports { answer, .. } = entry {
-                        let refusal = if error.is_full() {
-                            Refusal::DiskFull
-                        } else {
-                            Refusal::Store(error.to_string())
-                        };
-                        let _ = answer.send(Err(refusal));
+                        let _ = answer.send(Err(refusal.clone()));
                     }
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, entries = batch.len(), "a batch could not be stored; trying one by one");
+                tracing::debug!(%error, entries = batch.len(), "a batch could not be stored; trying one by one");
                 for entry in batch {
                     self.enter(pipeline, vec![entry]);
                 }
@@ -252,62 +259,60 @@ struct Occurrences<'a> {
 
 impl Page<'_> {
     fn report(&mut self, incoming: &Incoming) -> Result<Receipt, StoreError> {
-        let Incoming { id, project, report, survey } = incoming;
-        let now = self.now.as_millisecond();
+        let Incoming { project, report, survey, .. } = incoming;
         let Ok(survey) = survey else {
             let key = report_key(*project, "unsurveyed", report);
-            let standing = match self.duplicate(incoming, &key)? {
-                Some(duplicate) => duplicate,
-                None => self.park(key, incoming)?,
-            };
-            return Ok(Receipt { id: id.clone(), verdicts: Vec::new(), standing });
+            let standing = self.unless_seen(incoming, Some(&key), |page| page.park(key.clone(), incoming))?;
+            return Ok(receipt(incoming, Vec::new(), standing));
         };
         let code = self.pipeline.code(*project);
-        let walked = walk(report, &survey.mapped, self.rulebook, code, self.now);
-        let standing = match &walked.outcome {
-            Outcome::Dropped { rule, reason } => {
-                self.tx.hit_rule(*rule, report.count, now)?;
-                Standing::Dropped { reason: reason.clone() }
-            }
+        let Walk { verdicts, outcome } = walk(report, &survey.mapped, self.rulebook, code, self.now);
+        let standing = match &outcome {
+            Outcome::Dropped { rule, reason } => self.unless_seen(incoming, None, |page| {
+                page.tx.hit_rule(*rule, report.count, page.now.as_millisecond())?;
+                Ok(Standing::Dropped { reason: reason.clone() })
+            }),
             Outcome::Suspect(suspect) => {
                 let key = place_key(*project, report, survey, suspect);
-                match (self.duplicate(incoming, &key)?, self.tx.fault_of_place(&key)?) {
-                    (Some(duplicate), _) => duplicate,
-                    (None, None) => self.park(key, incoming)?,
-                    (None, Some(fault)) => {
-                        self.count(
-                            fault,
-                            &Occurrences {
-                                incoming,
-                                suspect: Some(suspect),
-                                verdicts: &walked.verdicts,
-                                count: report.count,
-                                threshold: report.threshold,
-                            },
-                        )?;
-                        Standing::Counted { key }
+                self.unless_seen(incoming, Some(&key), |page| match page.tx.fault_of_place(&key)? {
+                    None => page.park(key.clone(), incoming),
+                    Some(fault) => {
+                        let (count, threshold) = (report.count, report.threshold);
+                        let suspect = Some(suspect);
+                        let verdicts = &verdicts;
+                        page.count(fault, &Occurrences { incoming, suspect, verdicts, count, threshold })?;
+                        Ok(Standing::Counted { key: key.clone() })
                     }
-                }
+                })
             }
             Outcome::Nobody(_) => {
                 let key = report_key(*project, "nobody", report);
-                match self.duplicate(incoming, &key)? {
-                    Some(duplicate) => duplicate,
-                    None => {
-                        self.nobody(&key, incoming, &walked.verdicts, report.count, report.threshold)?;
-                        Standing::Counted { key }
-                    }
-                }
+                self.unless_seen(incoming, Some(&key), |page| {
+                    page.nobody(&key, incoming, &verdicts, report.count, report.threshold)?;
+                    Ok(Standing::Counted { key: key.clone() })
+                })
             }
-        };
-        Ok(Receipt { id: id.clone(), verdicts: walked.verdicts, standing })
+        }?;
+        Ok(receipt(incoming, verdicts, standing))
     }
 
-    fn duplicate(&self, incoming: &Incoming, key: &[u8]) -> Result<Option<Standing>, StoreError> {
-        let Some(client_id) = &incoming.report.client_id else { return Ok(None) };
-        let now = self.now.as_millisecond();
-        let of = self.tx.note_client_id(incoming.project, client_id, &incoming.id, now)?;
-        Ok(of.map(|of| Standing::Duplicate { of, key: key.to_vec() }))
+    /// Enters a report, unless its client has sent the same event before. `key` is its place's, if it has one.
+    fn unless_seen(
+        &mut self,
+        incoming: &Incoming,
+        key: Option<&[u8]>,
+        enter: impl FnOnce(&mut Self) -> Result<Standing, StoreError>,
+    ) -> Result<Standing, StoreError> {
+        let Incoming { id, project, report, .. } = incoming;
+        if let Some(client_id) = &report.client_id {
+            let now = self.now.as_millisecond();
+            if let Some(Noted { report_id, key }) =
+                self.tx.note_client_id(*project, client_id, id, key, now)?
+            {
+                return Ok(Standing::Duplicate { of: report_id, key });
+            }
+        }
+        enter(self)
     }
 
     fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
@@ -485,6 +490,15 @@ impl Page<'_> {
     }
 }
 
+/// The answer to a report; one that was sent before keeps the id that it was given then.
+fn receipt(incoming: &Incoming, verdicts: Vec<Verdict>, standing: Standing) -> Receipt {
+    let id = match &standing {
+        Standing::Duplicate { of, .. } => of,
+        _ => &incoming.id,
+    };
+    Receipt { id: id.clone(), verdicts, standing }
+}
+
 /// Why a nobody's line is one; the verdicts tell it frame by frame.
 const NOBODY: &str = "no frame is a line of ours that can be responsible";
 
@@ -525,57 +539,4 @@ fn known_error(rulebook: &Rulebook, id: RuleId) -> Option<(RuleId, &KnownError)>
         Rule::KnownError(known) if *stored == id => Some((id, known)),
         _ => None,
     })
-}
-
-/// What makes a fault one: the line's origin; where git cannot say, the line as its text tells it.
-pub(super) fn identity(suspect: &Suspect, blame: Option<&Blame>) -> String {
-    match blame {
-        Some(Blame { origin, .. }) => format!("{}:{}:{}", origin.commit, origin.path, origin.line),
-        None => {
-            let text = fold(suspect.text.as_deref().unwrap_or_default());
-            let function = suspect.function.as_deref().unwrap_or_default();
-            format!("unblamed:{}:{}:{function}:{text}", suspect.file.repository, suspect.file.path)
-        }
-    }
-}
-
-/// A place's key: the project, the line at its revision, and the text that the client says it has.
-fn place_key(project: ProjectId, report: &Report, survey: &Survey, suspect: &Suspect) -> Vec<u8> {
-    let text = report.exceptions[suspect.exception].frames[suspect.frame].text.as_deref();
-    let revision = survey.revision(&suspect.file.repository).map(|resolved| resolved.commit.0.as_str());
-    digest(&[
-        b"place",
-        &project.0.to_be_bytes(),
-        suspect.file.repository.as_bytes(),
-        revision.unwrap_or_default().as_bytes(),
-        &suspect.file.path,
-        &suspect.line.get().to_be_bytes(),
-        fold(text.unwrap_or_default()).as_bytes(),
-    ])
-}
-
-/// The key of a report that has no place: its stacks, line by line.
-fn report_key(project: ProjectId, what: &str, report: &Report) -> Vec<u8> {
-    let mut parts = vec![what.as_bytes().to_vec(), project.0.to_be_bytes().to_vec()];
-    for text in [&report.revision, &report.release] {
-        parts.push(text.as_deref().unwrap_or_default().as_bytes().to_vec());
-    }
-    for exception in &report.exceptions {
-        parts.push(exception.kind.as_deref().unwrap_or_default().as_bytes().to_vec());
-        for frame in &exception.frames {
-            parts.push(frame.file.as_bytes().to_vec());
-            parts.push(frame.line.map_or(0, std::num::NonZeroU32::get).to_be_bytes().to_vec());
-            parts.push(fold(frame.text.as_deref().unwrap_or_default()).into_bytes());
-        }
-    }
-    digest(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
-}
-
-fn digest(parts: &[&[u8]]) -> Vec<u8> {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
-    }
-    digest.finalize().to_vec()
 }

@@ -17,11 +17,12 @@
 
 mod blaming;
 mod explain;
+mod keys;
 mod ledger;
 mod survey;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lettre::message::Mailbox;
@@ -33,7 +34,7 @@ pub use self::survey::{Survey, Surveyor};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::report::Report;
-use crate::store::{Fault, FoundPlace, ProjectId, Store, StoreError};
+use crate::store::{Deploy, Fault, FoundPlace, ProjectId, Store, StoreError};
 use crate::triage::decide::Policy;
 use crate::triage::verdict::Verdict;
 use crate::triage::walk::CodePolicy;
@@ -97,6 +98,8 @@ struct Inner {
     entries: mpsc::Sender<ledger::Entry>,
     decided: broadcast::Sender<Vec<u8>>,
     parked: Notify,
+    /// Why the ledger's last transaction failed, if it did.
+    trouble: Mutex<Option<Refusal>>,
 }
 
 /// What is known of a report's place once it is decided.
@@ -134,6 +137,7 @@ impl Pipeline {
             entries,
             decided,
             parked: Notify::new(),
+            trouble: Mutex::new(None),
         }));
         let (stop, stopped) = oneshot::channel();
         let ledger = ledger::Ledger::new(&pipeline.0, Box::new(owed));
@@ -158,15 +162,19 @@ impl Pipeline {
         let incoming = survey.await.map_err(|error| Refusal::Store(error.to_string()))?;
         let (answer, receipts) = oneshot::channel();
         slot.send(ledger::Entry::Reports { incoming, answer });
-        receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger has stopped".to_owned())))
+        receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger did not answer".to_owned())))
     }
 
     /// Surveys a report. Blocks.
     fn survey(&self, project: ProjectId, mut report: Report) -> ledger::Incoming {
         report.count = report.count.clamp(1, MOST_OCCURRENCES);
         let survey = match self.0.projects.get(&project) {
-            Some(project) => self.0.surveyor.survey(project, &report),
-            None => Err(BlameError::UnknownRepository { name: format!("project {}", project.0) }),
+            Some(project) => {
+                let now = self.0.clock.now().as_millisecond();
+                let deployed = || survey::deploy_of(&self.0.store, project, &report, now);
+                self.0.surveyor.survey(project, &report, deployed)
+            }
+            None => Err(BlameError::UnknownProject),
         };
         ledger::Incoming { id: random_id(), project, report, survey }
     }
@@ -178,8 +186,9 @@ impl Pipeline {
     /// What the store says.
     pub async fn decided(&self, receipt: &Receipt, patience: Duration) -> Result<Option<Answer>, StoreError> {
         let key = match &receipt.standing {
-            Standing::Counted { key } | Standing::Parked { key } | Standing::Duplicate { key, .. } => key,
-            Standing::Dropped { .. } => return Ok(None),
+            Standing::Counted { key } | Standing::Parked { key } => key,
+            Standing::Duplicate { key: Some(key), .. } => key,
+            Standing::Duplicate { key: None, .. } | Standing::Dropped { .. } => return Ok(None),
         };
         let deadline = tokio::time::Instant::now() + patience;
         // Registered before the first look, so that no announcement falls between.
@@ -201,7 +210,9 @@ impl Pipeline {
 
     async fn look(&self, key: Vec<u8>, verdicts: Vec<Verdict>) -> Result<Option<Answer>, StoreError> {
         self.read(move |tx| {
-            let Some(fault) = tx.fault_of_place(&key)? else { return Ok(None) };
+            // A place may be known and wait all the same, while its repository is away.
+            let waits = tx.is_parked(&key)?;
+            let Some(fault) = tx.fault_of_place(&key)?.filter(|_| !waits) else { return Ok(None) };
             let Some(fault) = tx.fault(fault)? else { return Ok(None) };
             let verdicts = if verdicts.is_empty() {
                 tx.occurrences(fault.id)?.into_iter().next().map(|o| o.verdicts).unwrap_or_default()
@@ -213,6 +224,27 @@ impl Pipeline {
         .await
     }
 
+    /// Whether a project is configured: the store also knows those that were.
+    #[must_use]
+    pub fn has_project(&self, project: ProjectId) -> bool {
+        self.0.projects.contains_key(&project)
+    }
+
+    /// Keeps a deploy; says whether a repository of the project has its revision yet.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn announce(&self, project: ProjectId, deploy: Deploy) -> Result<bool, StoreError> {
+        let pipeline = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            pipeline.0.store.write(|tx| tx.add_deploy(project, &deploy))?;
+            let repositories = pipeline.0.projects.get(&project).map(|project| &project.repositories);
+            let has = |name: &String| pipeline.0.blamer.parse_revision(name, &deploy.revision).is_ok();
+            Ok(repositories.into_iter().flatten().any(has))
+        });
+        task.await.expect("announcing does not panic")
+    }
+
     /// Whether reports can be taken, and how many places wait for blame with the first's last error.
     ///
     /// # Errors
@@ -221,8 +253,24 @@ impl Pipeline {
         if self.0.entries.is_closed() {
             return Err(Refusal::Store("the ledger has stopped".to_owned()));
         }
-        let summary = self.read(|tx| tx.parked_summary()).await;
-        summary.map_err(|error| Refusal::Store(error.to_string()))
+        let store = self.0.store.clone();
+        // Where the last transaction failed, an empty one tells whether the next would.
+        let troubled = self.0.trouble().is_some();
+        let summary = tokio::task::spawn_blocking(move || {
+            if troubled {
+                store.try_room()?;
+            }
+            store.read(|tx| tx.parked_summary())
+        });
+        let summary = summary.await.expect("reading does not panic");
+        *self.0.trouble() = summary.as_ref().err().map(Refusal::from);
+        summary.map_err(|error| Refusal::from(&error))
+    }
+
+    /// The time by the pipeline's clock.
+    #[must_use]
+    pub fn now(&self) -> jiff::Timestamp {
+        self.0.clock.now()
     }
 
     async fn read<T: Send + 'static>(
@@ -234,7 +282,18 @@ impl Pipeline {
     }
 }
 
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        if error.is_full() { Self::DiskFull } else { Self::Store(error.to_string()) }
+    }
+}
+
 impl Inner {
+    fn trouble(&self) -> MutexGuard<'_, Option<Refusal>> {
+        // What is in it is whole at any moment, so poison is no news.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn code(&self, project: ProjectId) -> &CodePolicy {
         static NONE: CodePolicy = CodePolicy { library: Vec::new(), only_blame: Vec::new() };
         self.projects.get(&project).map_or(&NONE, |project| &project.code)

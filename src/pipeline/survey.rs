@@ -6,8 +6,9 @@ use bstr::ByteSlice;
 use dashmap::DashMap;
 
 use super::Project;
-use crate::blame::{BlameError, Blamer, CommitId, Question, Resolved, RevisionHints};
+use crate::blame::{Basis, BlameError, Blamer, CommitId, Question, Resolved, RevisionHints};
 use crate::report::Report;
+use crate::store::{Deploy, Store, StoreError};
 use crate::triage::paths::{CodeMap, Listing, Mapping};
 use crate::triage::verdict::TrackedFile;
 use crate::triage::walk::Suspect;
@@ -37,20 +38,31 @@ impl Surveyor {
         Self { blamer, maps: DashMap::new() }
     }
 
-    /// Surveys a report. Blocks: it may read git.
+    /// Surveys a report. Blocks: it may read git. `deployed` tells what was announced to run where the
+    /// report comes from; it is asked only where the report itself does not say.
     ///
     /// # Errors
     /// Where a repository of the project cannot be read: a report is not judged by half of the code.
-    pub fn survey(&self, project: &Project, report: &Report) -> Result<Survey, BlameError> {
+    pub fn survey(
+        &self,
+        project: &Project,
+        report: &Report,
+        deployed: impl Fn() -> Option<Deploy>,
+    ) -> Result<Survey, BlameError> {
         let hints = hints(report);
         let mut revisions = Vec::new();
         for name in &project.repositories {
-            match self.blamer.resolve(name, &hints) {
-                Ok(resolved) => revisions.push((name.clone(), resolved)),
+            let resolved = match self.blamer.resolve(name, &hints) {
+                Ok(resolved) => resolved,
                 // No commit, no file: every frame is foreign to it.
-                Err(BlameError::Empty { .. }) => {}
+                Err(BlameError::Empty { .. }) => continue,
                 Err(error) => return Err(error),
-            }
+            };
+            let resolved = match resolved.basis {
+                Basis::Named => resolved,
+                _ => deployed().and_then(|deploy| self.deployed(name, &deploy)).unwrap_or(resolved),
+            };
+            revisions.push((name.clone(), resolved));
         }
         let map = self.map(&revisions)?;
         let sources = |file: &TrackedFile| {
@@ -59,6 +71,23 @@ impl Surveyor {
         };
         let mapped = map.map(report, &sources);
         Ok(Survey { revisions, mapped })
+    }
+
+    /// The commit of a deploy, if this repository has it.
+    fn deployed(&self, repository: &str, deploy: &Deploy) -> Option<Resolved> {
+        let hints = RevisionHints { revision: Some(deploy.revision.clone()), ..RevisionHints::default() };
+        let resolved = self.blamer.resolve(repository, &hints).ok()?;
+        if resolved.basis != Basis::Named {
+            return None;
+        }
+        let version = deploy.version.as_deref().map(|version| format!(" of {version}")).unwrap_or_default();
+        let environment = match deploy.environment.as_str() {
+            "" => String::new(),
+            environment => format!(" to {environment}"),
+        };
+        let short = resolved.commit.short();
+        let how = format!("the deploy{version}{environment} that was announced last is of commit {short}");
+        Some(Resolved { how, ..resolved })
     }
 
     fn map(&self, revisions: &[(String, Resolved)]) -> Result<Arc<CodeMap>, BlameError> {
@@ -136,4 +165,28 @@ fn hints(report: &Report) -> RevisionHints {
             .filter_map(|(_, value)| text(value))
             .collect(),
     }
+}
+
+/// What was announced to run where a report comes from: the deploy of the release that it names, else what
+/// went out last to its environment before it happened, else what went out last without naming one.
+pub(super) fn deploy_of(store: &Store, project: &Project, report: &Report, now: i64) -> Option<Deploy> {
+    let at = report.occurred_at.map_or(now, |at| at.as_millisecond());
+    let found = store.read(|tx| {
+        if let Some(release) = &report.release
+            && let Some(deploy) = tx.deploy_of_version(project.id, release)?
+        {
+            return Ok(Some(deploy));
+        }
+        let environment = report.environment.as_deref().unwrap_or_default();
+        match tx.deploy_at(project.id, environment, at)? {
+            None if !environment.is_empty() => tx.deploy_at(project.id, "", at),
+            deploy => Ok(deploy),
+        }
+    });
+    found
+        .inspect_err(
+            |error: &StoreError| tracing::warn!(%error, "deploys cannot be read; the branch tip stands in"),
+        )
+        .ok()
+        .flatten()
 }

@@ -6,8 +6,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -18,10 +19,12 @@ use super::migrate;
 const DATABASE: &str = "blamed.sqlite3";
 /// The file that the one daemon of a data directory holds locked.
 const LOCK: &str = "blamed.lock";
+/// Free bytes without which a disk counts as full: a transaction with a few large reports.
+const ROOM_BYTES: u64 = 4 << 20;
 /// How long a command waits for a transaction of the daemon (or the other way round) to end.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
-/// Readers kept open between uses; more are opened when more are needed at once.
-const IDLE_READERS: usize = 4;
+/// Readers at once; who comes later waits for one.
+const READERS: usize = 8;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +93,17 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     writer: Mutex<Connection>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
+    /// Told when a reader comes back.
+    returned: Condvar,
     /// Held for as long as the store lives; `None` for commands that work beside a daemon.
     _lock: Option<File>,
+}
+
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Connection>,
+    open: usize,
 }
 
 /// One transaction, and the vocabulary to speak to it. Its methods stand beside the rows they are about.
@@ -132,14 +143,13 @@ impl Store {
         Self::connect(data_dir, Some(lock))
     }
 
-    /// Opens the store beside a daemon that may be running, for commands such as `blamed known`.
+    /// Opens the store beside a daemon that may be running, for commands such as `blamed known`. `None`:
+    /// there is none; it is not made, as nobody would look there.
     ///
     /// # Errors
     /// What the system or SQLite says.
-    pub fn open_beside(data_dir: &Path) -> Result<Self, StoreError> {
-        create_private_dir(data_dir)
-            .map_err(|source| StoreError::Directory { path: data_dir.to_owned(), source })?;
-        Self::connect(data_dir, None)
+    pub fn open_beside(data_dir: &Path) -> Result<Option<Self>, StoreError> {
+        if data_dir.join(DATABASE).exists() { Self::connect(data_dir, None).map(Some) } else { Ok(None) }
     }
 
     /// Opens the store of a data directory to read it, if there is one; changes nothing there.
@@ -153,12 +163,20 @@ impl Store {
         }
         let reader = open_reader(&path)?;
         migrate::check(&reader, &path)?;
-        let readers = Mutex::new(Vec::new());
-        Ok(Some(Self(Arc::new(Inner { path, writer: Mutex::new(reader), readers, _lock: None }))))
+        Ok(Some(Self(Arc::new(Inner {
+            path,
+            writer: Mutex::new(reader),
+            readers: Mutex::default(),
+            returned: Condvar::new(),
+            _lock: None,
+        }))))
     }
 
     fn connect(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
         let path = data_dir.join(DATABASE);
+        // Also in a folder that others may look into: SQLite gives its other files the mode of this one.
+        let at = |source| StoreError::Directory { path: path.clone(), source };
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at)?;
         let mut writer = Connection::open(&path)?;
         writer.busy_timeout(BUSY_TIMEOUT)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
@@ -169,7 +187,8 @@ impl Store {
         Ok(Self(Arc::new(Inner {
             path,
             writer: Mutex::new(writer),
-            readers: Mutex::new(Vec::new()),
+            readers: Mutex::default(),
+            returned: Condvar::new(),
             _lock: lock,
         })))
     }
@@ -189,26 +208,64 @@ impl Store {
         Ok(value)
     }
 
+    /// Fails where a report could not be written now: SQLite refuses, or the disk has no room for one.
+    ///
+    /// # Errors
+    /// What SQLite says; a full disk as [`StoreError::is_full`] knows it.
+    pub fn try_room(&self) -> Result<(), StoreError> {
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        let disk = rustix::fs::statvfs(&self.0.path);
+        if disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES) {
+            return Err(rusqlite::Error::SqliteFailure(full, None).into());
+        }
+        let sql = "UPDATE generation SET value = value WHERE id = 1";
+        self.write(|tx| Ok(tx.0.execute(sql, []).map(drop)?))
+    }
+
     /// Runs `work` in a transaction that sees one state of the store throughout. Blocks.
     ///
     /// # Errors
     /// What `work` returns, or what SQLite says of the transaction.
     pub fn read<T, E: From<StoreError>>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        let idle = lock(&self.0.readers).pop();
-        let mut reader = match idle {
-            Some(reader) => reader,
-            None => open_reader(&self.0.path).map_err(StoreError::from)?,
-        };
-        let value = {
-            let tx =
-                reader.transaction_with_behavior(TransactionBehavior::Deferred).map_err(StoreError::from)?;
-            work(&Tx(tx))
-        };
+        let mut reader = self.reader()?;
+        let tx = reader.connection().transaction_with_behavior(TransactionBehavior::Deferred);
+        work(&Tx(tx.map_err(StoreError::from)?))
+    }
+
+    /// A reader that nobody else uses; waits for one where all are in use.
+    fn reader(&self) -> Result<Reader<'_>, StoreError> {
         let mut readers = lock(&self.0.readers);
-        if readers.len() < IDLE_READERS {
-            readers.push(reader);
+        while readers.idle.is_empty() && readers.open >= READERS {
+            readers = self.0.returned.wait(readers).unwrap_or_else(PoisonError::into_inner);
         }
-        value
+        let connection = match readers.idle.pop() {
+            Some(connection) => connection,
+            None => {
+                let connection = open_reader(&self.0.path)?;
+                readers.open += 1;
+                connection
+            }
+        };
+        Ok(Reader { inner: &self.0, connection: Some(connection) })
+    }
+}
+
+/// A reader in use; goes back when dropped, also by a panic.
+struct Reader<'a> {
+    inner: &'a Inner,
+    connection: Option<Connection>,
+}
+
+impl Reader<'_> {
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        lock(&self.inner.readers).idle.extend(self.connection.take());
+        self.inner.returned.notify_one();
     }
 }
 
@@ -228,12 +285,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Reports hold source code and addresses: the directory is its owner's alone. It may lie in a repository,
 /// and is not to be committed there.
 fn create_private_dir(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if path.is_dir() {
-        return Ok(());
-    }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    std::fs::write(path.join(".gitignore"), "*\n")
+    let ignore = path.join(".gitignore");
+    if ignore.exists() { Ok(()) } else { std::fs::write(ignore, "*\n") }
 }
 
 #[cfg(test)]
@@ -247,7 +301,7 @@ mod tests {
         let error = Store::open(dir.path()).err().unwrap().to_string();
         assert!(error.contains("in use by another blamed"), "{error}");
         assert!(error.contains(&std::process::id().to_string()), "{error}");
-        Store::open_beside(dir.path()).unwrap();
+        assert!(Store::open_beside(dir.path()).unwrap().is_some());
         drop(first);
         Store::open(dir.path()).unwrap();
     }

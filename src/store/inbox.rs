@@ -28,6 +28,15 @@ pub struct Parked {
     pub attempts: u32,
 }
 
+/// What became of an event that its client has sent before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The id that its report was given.
+    pub report_id: String,
+    /// The key of its place. `None`: it was dropped.
+    pub key: Option<Vec<u8>>,
+}
+
 const COLUMNS: &str = "key, project, report_id, report, count, threshold, first_at, last_at, attempts";
 
 impl Tx<'_> {
@@ -113,6 +122,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Has every place tried at once: what kept them may be mended by now.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn retry_parked(&self, now: i64) -> Result<(), StoreError> {
+        self.0.prepare_cached("UPDATE inbox SET next_at = ?1 WHERE next_at > ?1")?.execute([now])?;
+        Ok(())
+    }
+
     /// Takes a place out: it is blamed, or no longer to be.
     ///
     /// # Errors
@@ -133,7 +151,8 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
     }
 
-    /// Notes a client's own id of an event. `Some`: it was noted before, for the report of that id.
+    /// Notes a client's own id of an event and the place it was of. `Some`: it was noted before, for the
+    /// report of that id and of that place, if it had one.
     ///
     /// # Errors
     /// What SQLite says.
@@ -142,16 +161,27 @@ impl Tx<'_> {
         project: ProjectId,
         client_id: &str,
         report_id: &str,
+        key: Option<&[u8]>,
         now: i64,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<Noted>, StoreError> {
         let sql = "
-            INSERT INTO seen (project, client_id, report_id, at) VALUES (?1, ?2, ?3, ?4)
-            ON CONFLICT (project, client_id) DO UPDATE SET at = seen.at RETURNING report_id";
-        let first: String = self
+            INSERT INTO seen (project, client_id, report_id, key, at) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT (project, client_id) DO UPDATE SET at = seen.at RETURNING report_id, key";
+        let note = |row: &rusqlite::Row<'_>| Ok(Noted { report_id: row.get(0)?, key: row.get(1)? });
+        let first = self
             .0
             .prepare_cached(sql)?
-            .query_row(params![project.0, client_id, report_id, now], |row| row.get(0))?;
-        Ok((first != report_id).then_some(first))
+            .query_row(params![project.0, client_id, report_id, key, now], note)?;
+        Ok((first.report_id != report_id).then_some(first))
+    }
+
+    /// Whether a place waits for blame.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn is_parked(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM inbox WHERE key = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([key], |_| Ok(())).optional()?.is_some())
     }
 
     /// Forgets clients' ids noted before `before`.

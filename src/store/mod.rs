@@ -8,6 +8,7 @@
 
 mod accounts;
 mod changes;
+mod deploys;
 mod engine;
 mod faults;
 mod inbox;
@@ -19,9 +20,10 @@ mod week;
 
 pub use accounts::{Account, AccountRole, Session};
 pub use changes::Change;
+pub use deploys::Deploy;
 pub use engine::{Store, StoreError, Tx};
 pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
-pub use inbox::Parked;
+pub use inbox::{Noted, Parked};
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Key, Project, ProjectId};
 pub use rules::StoredRule;

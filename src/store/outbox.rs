@@ -1,9 +1,10 @@
 //! Messages that people are owed, one row to one person, with the state of each delivery.
 
 use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{StoreError, Tx};
-use crate::notify::notice::Notice;
 
 /// One message to one person, to be delivered.
 #[derive(Debug, Clone)]
@@ -24,11 +25,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// What to say.
+    /// What to say, as it was given to [`Tx::owe`].
     ///
     /// # Errors
     /// [`StoreError::Document`] where another version of this program wrote it differently.
-    pub fn notice(&self) -> Result<Notice, StoreError> {
+    pub fn notice<N: DeserializeOwned>(&self) -> Result<N, StoreError> {
         Ok(serde_json::from_str(&self.notice)?)
     }
 }
@@ -114,7 +115,7 @@ impl Tx<'_> {
         mark: &str,
         recipient: &str,
         message_id: &str,
-        notice: &Notice,
+        notice: &impl Serialize,
         now: i64,
     ) -> Result<bool, StoreError> {
         let sql = "
@@ -141,26 +142,25 @@ impl Tx<'_> {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// A delivery that is waiting; `None` where there is none of this id any more.
+    /// A delivery, whatever has become of it.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError> {
         let sql = "
+            SELECT id, fault, recipient, message_id, attempts, created_at, notice FROM outbox WHERE id = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([id], delivery).optional()?)
+    }
+
+    /// A delivery that is waiting; `None` where there is none of this id any more.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn waiting_delivery(&self, id: i64) -> Result<Option<Delivery>, StoreError> {
+        let sql = "
             SELECT id, fault, recipient, message_id, attempts, created_at, notice FROM outbox
             WHERE id = ?1 AND state = 'waiting'";
-        let read = |row: &Row<'_>| {
-            Ok(Delivery {
-                id: row.get(0)?,
-                fault: Some(row.get(1)?).filter(|&fault| fault != 0),
-                recipient: row.get(2)?,
-                message_id: row.get(3)?,
-                attempts: row.get(4)?,
-                created_at: row.get(5)?,
-                notice: row.get(6)?,
-            })
-        };
-        Ok(self.0.prepare_cached(sql)?.query_row([id], read).optional()?)
+        Ok(self.0.prepare_cached(sql)?.query_row([id], delivery).optional()?)
     }
 
     /// When the next delivery is due, in milliseconds since 1970 UTC.
@@ -248,7 +248,10 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// What SQLite says, or a notice that cannot be read back.
-    pub fn delivery_status(&self, id: i64) -> Result<Option<(DeliveryStatus, Notice)>, StoreError> {
+    pub fn delivery_status<N: DeserializeOwned>(
+        &self,
+        id: i64,
+    ) -> Result<Option<(DeliveryStatus, N)>, StoreError> {
         let sql = "
             SELECT id, fault, mark, recipient, message_id, state, attempts, created_at, next_at, finished_at,
                    last_answer, notice
@@ -296,13 +299,25 @@ fn delivery_status(row: &Row<'_>) -> rusqlite::Result<DeliveryStatus> {
     })
 }
 
+fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: row.get(0)?,
+        fault: Some(row.get(1)?).filter(|&fault| fault != 0),
+        recipient: row.get(2)?,
+        message_id: row.get(3)?,
+        attempts: row.get(4)?,
+        created_at: row.get(5)?,
+        notice: row.get(6)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Store;
 
-    fn trouble(text: &str) -> Notice {
-        Notice::Trouble { subject: "x".to_owned(), text: text.to_owned() }
+    fn trouble(text: &str) -> serde_json::Value {
+        serde_json::json!({ "kind": "trouble", "subject": "x", "text": text })
     }
 
     #[test]
@@ -321,9 +336,9 @@ mod tests {
                 assert_eq!(tx.due_deliveries(100, 9)?, [1, 3]);
                 assert_eq!(tx.due_deliveries(300, 2)?, [1, 3]);
                 assert_eq!(tx.next_delivery()?, Some(100));
-                let first = tx.delivery(1)?.unwrap();
+                let first = tx.waiting_delivery(1)?.unwrap();
                 assert_eq!((first.fault, first.notice()?), (Some(7), trouble("first")));
-                assert_eq!(tx.delivery(3)?.unwrap().fault, None);
+                assert_eq!(tx.waiting_delivery(3)?.unwrap().fault, None);
 
                 tx.put_off_delivery(1, false, "no route", 1_000)?;
                 tx.put_off_delivery(1, true, "451 later", 2_000)?;
@@ -333,14 +348,14 @@ mod tests {
                 assert_eq!((about[0].attempts, about[0].next_at), (1, 2_000));
                 assert_eq!(about[0].last_answer.as_deref(), Some("451 later"));
                 tx.finish_delivery(1, DeliveryState::GivenUp, "550 no", 2_500)?;
-                assert!(tx.delivery(1)?.is_none());
+                assert!(tx.waiting_delivery(1)?.is_none());
                 assert_eq!(tx.count_deliveries()?, DeliveryCounts { waiting: 1, sent: 1, given_up: 1 });
                 assert_eq!(tx.deliveries_in(DeliveryState::GivenUp, 9)?[0].finished_at, Some(2_500));
 
                 assert!(tx.retry_delivery(1, 3_000)?);
                 assert!(!tx.retry_delivery(3, 3_000)?, "it was sent");
                 assert!(!tx.retry_delivery(99, 3_000)?);
-                let again = tx.delivery(1)?.unwrap();
+                let again = tx.waiting_delivery(1)?.unwrap();
                 assert_eq!((again.attempts, tx.due_deliveries(3_000, 9)?.len()), (0, 2));
                 Ok(())
             })

@@ -108,15 +108,31 @@ impl Tx<'_> {
         Ok(keys)
     }
 
-    /// Gives a project a key. One that exists already stays with the project it belongs to.
+    /// Gives a project a key of its own making.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn add_key(&self, project: ProjectId, key: &str, now: i64) -> Result<(), StoreError> {
-        let sql = "
-            INSERT INTO project_keys (key, project, created_at) VALUES (?1, ?2, ?3)
-            ON CONFLICT (key) DO NOTHING";
+        let sql = "INSERT INTO project_keys (key, project, created_at) VALUES (?1, ?2, ?3)";
         self.0.prepare_cached(sql)?.execute(params![key, project.0, now])?;
         Ok(())
+    }
+
+    /// Gives a project the key that is configured for it; one that was configured before is revoked.
+    /// `false`: the key belongs to another project.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn configure_key(&self, project: ProjectId, key: Option<&str>, now: i64) -> Result<bool, StoreError> {
+        let sql = "
+            UPDATE project_keys SET revoked_at = ?3
+            WHERE project = ?1 AND configured = 1 AND revoked_at IS NULL AND key <> ?2";
+        self.0.prepare_cached(sql)?.execute(params![project.0, key.unwrap_or_default(), now])?;
+        let Some(key) = key else { return Ok(true) };
+        let sql = "
+            INSERT INTO project_keys (key, project, configured, created_at) VALUES (?1, ?2, 1, ?3)
+            ON CONFLICT (key) DO UPDATE SET configured = 1, revoked_at = NULL
+                WHERE project_keys.project = excluded.project";
+        Ok(self.0.prepare_cached(sql)?.execute(params![key, project.0, now])? == 1)
     }
 }

@@ -177,7 +177,7 @@ fn judge(
         Mapping::Ours { file, why, .. } => (file.path.to_string(), why),
     };
     if frame.line.is_none() {
-        return (FrameType::BadPath, "no line number was sent".to_owned(), None);
+        return (FrameType::BadPath, "no usable line number was sent".to_owned(), None);
     }
     let code = Code { file: &file, function, text };
     if let Some(found) = third_party(&file, true) {

@@ -4,7 +4,7 @@ mod history;
 
 use serde_json::{Value, json};
 
-use super::start::{Daemon, stop_asked};
+use super::start::{Daemon, Signals};
 use super::{Failure, house, print_line, report};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -48,6 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
+        let mut signals = Signals::hear()?;
         let daemon = Daemon::start(&config, Clock::system()).await?;
         let key = daemon.projects[0].keys[0].clone();
         print_line(&format!("A shop by three people is in {}; a daemon for it listens on {}.", shop.display(), daemon.url()))?;
@@ -65,7 +66,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 file.display(),
                 shop.display()
             ))?;
-            stop_asked().await?;
+            signals.stop().await;
         }
         daemon.stop().await;
         Ok(())

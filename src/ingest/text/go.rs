@@ -67,8 +67,8 @@ fn exception(said: Option<(&str, String)>, frames: &[Frame]) -> Exception {
 
 /// `panic: message`, `fatal error: message`; a log prefix may stand before it.
 fn panic_of(line: &str) -> Option<(&'static str, String)> {
-    ["panic", "fatal error"].into_iter().find_map(|kind| {
-        let (before, message) = line.split_once(&format!("{kind}: "))?;
+    [("panic", "panic: "), ("fatal error", "fatal error: ")].into_iter().find_map(|(kind, word)| {
+        let (before, message) = line.split_once(word)?;
         let message = message.trim_end();
         let message = message.strip_suffix(" [recovered]").unwrap_or(message);
         let message = message.strip_suffix(" [recovered, repanicked]").unwrap_or(message);

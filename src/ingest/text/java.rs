@@ -45,7 +45,9 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
         } else {
             // A message may look like a frame. If plain text and then more frames follow, it was one.
             let goes_on = lines.get(next + 1).is_some_and(|line| frame_of(line).is_some());
-            if exceptions.is_empty() && goes_on && !text.is_empty() && class_at(line).is_none() {
+            let may_be_message =
+                exceptions.is_empty() && next - at < MOST_MESSAGE_LINES && class_at(line).is_none();
+            if may_be_message && goes_on && !text.is_empty() {
                 header = lines[start.unwrap_or(at)..=next].join("\n");
                 stack = Stack::default();
             } else {

@@ -10,9 +10,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use bstr::ByteSlice;
+use regex::Regex;
 use serde_json::Value;
+
+use crate::ingest::lenient::Tree;
 
 /// Lines of other origin that may stand between two lines of one prefix.
 const GAP: usize = 20;
@@ -21,19 +25,21 @@ const LONGEST_PREFIX: usize = 300;
 /// Shortest prefix, in characters, that may be repeated as blanks (journald does).
 const SHORTEST_PADDING: usize = 8;
 /// What begins a traceback or a frame, in any language. Before it stands the prefix.
-const MARKERS: [&str; 11] = [
-    "  + Exception Group Traceback (most recent call last):",
-    "Exception Group Traceback (most recent call last):",
-    "Traceback (most recent call last):",
-    "  File \"",
-    "    at ",
-    "\tat ",
-    "\tfrom ",
-    "goroutine ",
-    "#0 ",
-    "stack backtrace:",
-    "** (",
-];
+static MARKER: LazyLock<Regex> = LazyLock::new(|| {
+    let markers = [
+        r"  \+ Exception Group Traceback \(most recent call last\):",
+        r"(?:Exception Group )?Traceback \(most recent call last\):",
+        "  File \"",
+        "    at ",
+        "\tat ",
+        "\tfrom ",
+        "goroutine ",
+        "#0 ",
+        "stack backtrace:",
+        r"\*\* \(",
+    ];
+    Regex::new(&markers.join("|")).expect("a pattern that is written here")
+});
 /// Fields of a JSON log record that hold the text of the record, or of the error.
 const JSON_FIELDS: [&str; 14] = [
     "log",
@@ -101,7 +107,7 @@ pub(super) fn unprefixed(text: &str) -> Vec<&str> {
 /// What stands before the traceback in line `at` and also begins one of its neighbours.
 fn prefix_of<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
     let line = lines[at];
-    let (prefix, _) = MARKERS.iter().find_map(|marker| Some(line.split_at(line.find(marker)?)))?;
+    let prefix = &line[..MARKER.find(line)?.start()];
     // Without a letter or digit it is the margin of a Python exception group, or indentation.
     if prefix.len() > LONGEST_PREFIX || !prefix.contains(char::is_alphanumeric) {
         return None;
@@ -170,7 +176,7 @@ fn without_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
         match line.trim_start().starts_with('{').then(|| serde_json::from_str(line)) {
-            Some(Ok(Value::Object(record))) => {
+            Some(Ok(Tree(Value::Object(record)))) => {
                 let from = out.len();
                 write_record(&record, &mut out);
                 if out.len() == from {

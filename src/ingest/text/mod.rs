@@ -18,6 +18,9 @@ mod rust;
 mod sanitizer;
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::error::{DecodeError, DecodeErrorKind};
 use super::limits::MOST_REPORTS;
@@ -60,6 +63,29 @@ const LANGUAGES: [(&str, Parser); 11] = [
     ("perl-text", perl::parse),
 ];
 
+/// What a line in which a traceback begins has in it, whatever the language: most lines of a log need not be
+/// shown to every parser.
+static BEGINNING: LazyLock<Regex> = LazyLock::new(|| {
+    let words = [
+        r"Traceback \(",
+        "  File \"",
+        "Fatal Python error: ",
+        r"\(most recent call first\):",
+        r"[ \t]at ",
+        "@",
+        "(?:Err|err)or: ",
+        "goroutine ",
+        "panic: ",
+        ":in ",
+        ": syntax error",
+        "Uncaught ",
+        r"\*\* \(",
+        "Sanitizer: ",
+        r"\(Use `node",
+    ];
+    Regex::new(&words.join("|")).expect("a pattern that is written here")
+});
+
 /// Finds every traceback in a text.
 ///
 /// # Errors
@@ -70,6 +96,10 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
     let mut reports = Vec::new();
     let (mut at, mut behind_last) = (0, 0);
     while at < lines.len() {
+        if !BEGINNING.is_match(lines[at]) {
+            at += 1;
+            continue;
+        }
         let found =
             LANGUAGES.iter().find_map(|(protocol, parse)| Some((protocol, parse(&lines, at, behind_last)?)));
         let Some((protocol, found)) = found else {

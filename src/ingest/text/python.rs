@@ -295,6 +295,9 @@ fn parse_fatal(lines: &[&str], start: usize) -> Option<Found> {
             stack.push(frame);
             at += 1;
         }
+        if stack.is_empty() {
+            break;
+        }
         let is_current = line.starts_with("Current thread") || line.starts_with("Stack");
         if chosen.as_ref().is_none_or(|(was_current, _)| is_current && !was_current) {
             chosen = Some((is_current, stack));

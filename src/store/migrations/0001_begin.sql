@@ -16,6 +16,8 @@ CREATE TABLE projects (
 CREATE TABLE project_keys (
     key        TEXT PRIMARY KEY,
     project    BIGINT NOT NULL REFERENCES projects (id),
+    -- 1: it stands in the configuration file, and goes when it is no longer there.
+    configured BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     revoked_at BIGINT
 );
@@ -103,11 +105,24 @@ CREATE TABLE tallies (
     PRIMARY KEY (fault, hour)
 );
 
+-- What was announced to run where. `environment` is empty where none was named.
+CREATE TABLE deploys (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    project     BIGINT NOT NULL REFERENCES projects (id),
+    environment TEXT NOT NULL,
+    revision    TEXT NOT NULL,
+    version     TEXT,
+    at          BIGINT NOT NULL
+);
+CREATE INDEX deploys_by_time ON deploys (project, environment, at);
+CREATE INDEX deploys_by_version ON deploys (project, version);
+
 -- Ids that clients gave their events, so that one sent twice is counted once.
 CREATE TABLE seen (
     project   BIGINT NOT NULL,
     client_id TEXT NOT NULL,
     report_id TEXT NOT NULL,
+    key       BLOB,
     at        BIGINT NOT NULL,
     PRIMARY KEY (project, client_id)
 );

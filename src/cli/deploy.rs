@@ -1,0 +1,60 @@
+//! `blamed deploy`: tells a daemon what runs where from now on.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::report::{Server, post};
+use super::{Failure, print_line};
+use crate::blame::{Blamer, Repository, Settings, discover};
+
+/// Tell a daemon what runs where from now on.
+///
+/// Programs that do not name their revision in reports are then blamed at the one that runs, not at the tip
+/// of the branch. Call it at the end of a deploy, in the folder of the clone that was deployed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    server: Server,
+    /// Commit or tag that runs [default: HEAD of the repository]
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
+    /// Where it runs, as programs name it in their reports, such as production
+    #[arg(long, value_name = "NAME", default_value = "")]
+    environment: String,
+    /// Release, as programs name it in their reports
+    #[arg(long, value_name = "NAME")]
+    version: Option<String>,
+    /// Folder of the repository
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    repository: PathBuf,
+}
+
+/// Runs the command; prints the commit.
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    let key = arguments.server.key()?;
+    let revision = match discover(&arguments.repository) {
+        Ok(path) => {
+            let repository = Repository { name: "repository".to_owned(), path, branch: None };
+            let blamer = Blamer::new(vec![repository], Settings::default());
+            let named = arguments.revision.as_deref().unwrap_or("HEAD");
+            blamer.parse_revision("repository", named).map_err(Failure::wrong)?.0
+        }
+        // What was deployed need not have its history with it.
+        Err(error) => arguments.revision.clone().ok_or_else(|| {
+            Failure::Wrong(format!(
+                "{error}\n\nhint: name the commit with --revision, or the clone with --repository"
+            ))
+        })?,
+    };
+    let mut announcement = json!({ "revision": revision, "environment": arguments.environment });
+    if let Some(version) = &arguments.version {
+        announcement["version"] = json!(version);
+    }
+    let body = announcement.to_string();
+    let answer = post(&arguments.server.server, "/api/v1/deploys", key, 0.0, body.as_bytes())?;
+    if answer["known"] == Value::Bool(false) {
+        eprintln!("no repository of the project has this commit yet; the branch tip stands in until one has");
+    }
+    print_line(&revision)
+}

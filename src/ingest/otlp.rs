@@ -1,0 +1,538 @@
+//! OpenTelemetry's OTLP over HTTP: `/v1/traces` and `/v1/logs`, as protobuf or as JSON.
+//!
+//! An error is an event named `exception` of a span, or a log record with `exception.*` attributes; anything
+//! else in a body is passed over. The stack is a text in the form of its own language. The same error often
+//! comes several times, from each span that it passes and as a log record: all of one trace with the same type and
+//! message get the same [`Report::client_id`], and so count once.
+
+use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::bytes::Cursor;
+use super::error::{DecodeError, DecodeErrorKind};
+use super::lenient::{self, List, Shown, Text, otherwise_default, wire};
+use super::limits::MOST_REPORTS;
+use super::text;
+use crate::report::{Exception, Report};
+
+/// The name of this decoder in [`Report::protocol`].
+const PROTOCOL: &str = "otlp";
+/// Attributes of one thing that are kept, from each end.
+const MOST_ATTRIBUTES_HALF: usize = 64;
+/// Resources that are looked at in one body, from each end.
+const MOST_RESOURCES_HALF: usize = 500;
+
+/// Which of the two a body holds; the path tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// `/v1/traces`
+    Traces,
+    /// `/v1/logs`
+    Logs,
+}
+
+/// Reads a protobuf body. Empty: there are no errors among what it holds.
+///
+/// # Errors
+/// If it is not valid protobuf, or holds too many errors.
+pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, DecodeError> {
+    let mut reports = Vec::new();
+    for field in Fields(Cursor::new(bytes)) {
+        if let (1, Wire::Bytes(resource)) = field? {
+            let (mut known, mut errors) = (Attributes::default(), Vec::new());
+            for field in Fields(resource) {
+                match field? {
+                    (1, Wire::Bytes(resource)) => known = attributes(resource, 1)?,
+                    // The scope's own description is field 1, its spans or records are field 2.
+                    (2, Wire::Bytes(scope)) => {
+                        for field in Fields(scope) {
+                            if let (2, Wire::Bytes(item)) = field? {
+                                match signal {
+                                    Signal::Traces => span(item, &mut errors)?,
+                                    Signal::Logs => errors.extend(log_record(item)?),
+                                }
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            add_reports(&mut reports, &known, errors)?;
+        }
+    }
+    Ok(reports)
+}
+
+/// Reads a JSON body; which signal it is, its keys tell. Empty: there are no errors among what it holds.
+///
+/// # Errors
+/// If it is not valid JSON, or holds too many errors.
+pub fn decode_json(bytes: &[u8]) -> Result<Vec<Report>, DecodeError> {
+    let request: WireRequest = lenient::parse(bytes)?;
+    let mut reports = Vec::new();
+    for resource in request.spans.0.into_vec() {
+        let errors = resource.scopes.0.into_vec().into_iter().flat_map(|scope| scope.spans.0).collect();
+        add_reports(&mut reports, &resource.resource.attributes.into_attributes(), errors)?;
+    }
+    for resource in request.logs.0.into_vec() {
+        let errors = resource.scopes.0.into_vec().into_iter().flat_map(|scope| scope.records.0).collect();
+        add_reports(&mut reports, &resource.resource.attributes.into_attributes(), errors)?;
+    }
+    Ok(reports)
+}
+
+/// Names and values, values of any type as texts.
+#[derive(Debug, Default)]
+struct Attributes(Vec<(String, String)>);
+
+impl Attributes {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn first_of(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.get(name)).map(str::to_owned)
+    }
+}
+
+/// One error, out of either form of either signal.
+#[derive(Debug, Default)]
+struct Occurrence {
+    attributes: Attributes,
+    /// Nanoseconds since 1970; 0: not said.
+    time: u64,
+    trace_id: String,
+    span_id: String,
+    /// The span's name, or the log record's message.
+    said: Option<String>,
+}
+
+fn add_reports(
+    reports: &mut Vec<Report>,
+    resource: &Attributes,
+    errors: Vec<Occurrence>,
+) -> Result<(), DecodeError> {
+    if reports.len() + errors.len() > MOST_REPORTS {
+        return Err(DecodeError::whole(DecodeErrorKind::TooMany, "more errors than one body may hold"));
+    }
+    reports.extend(errors.into_iter().map(|error| error.into_report(resource)));
+    Ok(())
+}
+
+impl Occurrence {
+    fn is_error(&self) -> bool {
+        ["exception.type", "exception.message", "exception.stacktrace"]
+            .iter()
+            .any(|name| self.attributes.get(name).is_some())
+    }
+
+    fn into_report(self, resource: &Attributes) -> Report {
+        let Self { attributes, time, trace_id, span_id, said } = self;
+        let kind = attributes.get("exception.type").map(str::to_owned);
+        let message = attributes.get("exception.message").map(str::to_owned);
+        let stack = attributes.get("exception.stacktrace").unwrap_or_default();
+        let client_id = (!trace_id.is_empty()).then(|| {
+            let digest = Sha256::digest(format!(
+                "{}\0{}",
+                kind.as_deref().unwrap_or(""),
+                message.as_deref().unwrap_or("")
+            ));
+            format!("{trace_id}-{}", hex(&digest[..8]))
+        });
+        let mut exceptions = text::exceptions_of(stack);
+        match exceptions.last_mut() {
+            // The attributes name what was thrown exactly; the text has to be guessed from.
+            Some(thrown) => {
+                thrown.kind = kind.or(thrown.kind.take());
+                thrown.message = message.or(thrown.message.take());
+            }
+            None => exceptions.push(Exception { kind, message, ..Exception::default() }),
+        }
+        let mut context = Map::new();
+        let mut trace = Map::new();
+        for (name, id) in [("trace_id", trace_id), ("span_id", span_id)] {
+            if !id.is_empty() {
+                trace.insert(name.to_owned(), Value::from(id));
+            }
+        }
+        let others = attributes.0.into_iter().filter(|(name, _)| !name.starts_with("exception."));
+        let others: Map<String, Value> = others.map(|(name, value)| (name, Value::from(value))).collect();
+        let resource_members =
+            resource.0.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        for (name, members) in
+            [("trace", trace), ("attributes", others), ("resource", resource_members.collect())]
+        {
+            if !members.is_empty() {
+                context.insert(name.to_owned(), Value::Object(members));
+            }
+        }
+        Report {
+            client_id,
+            exceptions,
+            hostname: resource.first_of(&["host.name", "k8s.pod.name", "container.id"]),
+            revision: resource.first_of(&["vcs.ref.head.revision", "vcs.repository.ref.revision"]),
+            release: resource.first_of(&["service.version"]),
+            environment: resource.first_of(&["deployment.environment.name", "deployment.environment"]),
+            count: 1,
+            additional_info: said,
+            context,
+            occurred_at: (time > 0).then(|| Timestamp::from_nanosecond(i128::from(time)).ok()).flatten(),
+            protocol: PROTOCOL.to_owned(),
+            ..Report::default()
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+// ---- protobuf ----
+
+/// A field's value on the wire.
+enum Wire<'a> {
+    Number(u64),
+    Bytes(Cursor<'a>),
+}
+
+/// The fields of a message, with their numbers.
+struct Fields<'a>(Cursor<'a>);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u64, Wire<'a>), DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_at_end() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_err() {
+            // Nothing behind a broken field can be read.
+            self.0 = Cursor::new(&[]);
+        }
+        Some(field)
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Result<(u64, Wire<'a>), DecodeError> {
+        let key = varint(&mut self.0)?;
+        let value = match key & 7 {
+            0 => Wire::Number(varint(&mut self.0)?),
+            1 => Wire::Number(u64::from_le_bytes(self.0.array()?)),
+            2 => {
+                let length = varint(&mut self.0)?;
+                let length =
+                    usize::try_from(length).map_err(|_| self.0.malformed("a length beyond all bounds"))?;
+                Wire::Bytes(self.0.part(length)?)
+            }
+            5 => Wire::Number(u64::from(u32::from_le_bytes(self.0.array()?))),
+            kind => return Err(self.0.malformed(format!("no such protobuf wire type: {kind}"))),
+        };
+        Ok((key >> 3, value))
+    }
+}
+
+fn varint(cursor: &mut Cursor) -> Result<u64, DecodeError> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = cursor.byte()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(cursor.malformed("a number of more than 64 bits"))
+}
+
+fn bytes(mut cursor: Cursor<'_>) -> &[u8] {
+    cursor.take(cursor.left()).unwrap_or_default()
+}
+
+fn text_of(cursor: Cursor) -> String {
+    String::from_utf8_lossy(bytes(cursor)).into_owned()
+}
+
+/// The attributes in a message that has them in field `number`.
+fn attributes(message: Cursor, number: u64) -> Result<Attributes, DecodeError> {
+    let mut attributes = Attributes::default();
+    for field in Fields(message) {
+        match field? {
+            (found, Wire::Bytes(pair)) if found == number => add_attribute(&mut attributes, pair)?,
+            _ => {}
+        }
+    }
+    Ok(attributes)
+}
+
+fn add_attribute(attributes: &mut Attributes, pair: Cursor) -> Result<(), DecodeError> {
+    let (mut name, mut value) = (String::new(), String::new());
+    for field in Fields(pair) {
+        match field? {
+            (1, Wire::Bytes(key)) => name = text_of(key),
+            (2, Wire::Bytes(any)) => value = any_value(any)?,
+            _ => {}
+        }
+    }
+    if attributes.0.len() < 2 * MOST_ATTRIBUTES_HALF {
+        attributes.0.push((name, value));
+    }
+    Ok(())
+}
+
+/// A value as a text. Lists and maps are told by what they are, for they never say anything of an error.
+fn any_value(any: Cursor) -> Result<String, DecodeError> {
+    let mut value = String::new();
+    for field in Fields(any) {
+        value = match field? {
+            (1, Wire::Bytes(text)) => text_of(text),
+            (2, Wire::Number(flag)) => (flag != 0).to_string(),
+            (3, Wire::Number(number)) => number.cast_signed().to_string(),
+            (4, Wire::Number(bits)) => f64::from_bits(bits).to_string(),
+            (5, Wire::Bytes(list)) => {
+                let mut shown = Vec::new();
+                for element in Fields(list).take(MOST_ATTRIBUTES_HALF) {
+                    if let (1, Wire::Bytes(element)) = element? {
+                        shown.push(scalar(element)?);
+                    }
+                }
+                format!("[{}]", shown.join(", "))
+            }
+            (6, Wire::Bytes(_)) => "{…}".to_owned(),
+            (7, Wire::Bytes(binary)) => hex(&bytes(binary)[..binary.left().min(64)]),
+            _ => continue,
+        };
+    }
+    Ok(value)
+}
+
+/// An element of a list as a text.
+fn scalar(any: Cursor) -> Result<String, DecodeError> {
+    match Fields(any).next().transpose()? {
+        Some((1, Wire::Bytes(text))) => Ok(text_of(text)),
+        Some((2, Wire::Number(flag))) => Ok((flag != 0).to_string()),
+        Some((3, Wire::Number(number))) => Ok(number.cast_signed().to_string()),
+        Some((4, Wire::Number(bits))) => Ok(f64::from_bits(bits).to_string()),
+        _ => Ok("…".to_owned()),
+    }
+}
+
+fn span(message: Cursor, errors: &mut Vec<Occurrence>) -> Result<(), DecodeError> {
+    let (mut trace_id, mut span_id, mut name) = (String::new(), String::new(), None);
+    let from = errors.len();
+    for field in Fields(message) {
+        match field? {
+            (1, Wire::Bytes(id)) => trace_id = hex(bytes(id)),
+            (2, Wire::Bytes(id)) => span_id = hex(bytes(id)),
+            (5, Wire::Bytes(text)) => name = Some(text_of(text)),
+            (11, Wire::Bytes(event)) => errors.extend(span_event(event)?),
+            _ => {}
+        }
+    }
+    // The span's own fields may stand behind its events.
+    for error in &mut errors[from..] {
+        (error.trace_id, error.span_id, error.said) = (trace_id.clone(), span_id.clone(), name.clone());
+    }
+    Ok(())
+}
+
+/// `None`: the event is not an exception.
+fn span_event(message: Cursor) -> Result<Option<Occurrence>, DecodeError> {
+    let mut error = Occurrence::default();
+    let mut is_exception = false;
+    for field in Fields(message) {
+        match field? {
+            (1, Wire::Number(time)) => error.time = time,
+            (2, Wire::Bytes(name)) => is_exception = bytes(name) == b"exception",
+            (3, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair)?,
+            _ => {}
+        }
+    }
+    Ok((is_exception && error.is_error()).then_some(error))
+}
+
+/// `None`: the record has no exception.
+fn log_record(message: Cursor) -> Result<Option<Occurrence>, DecodeError> {
+    let mut error = Occurrence::default();
+    for field in Fields(message) {
+        match field? {
+            (1 | 11, Wire::Number(time)) if error.time == 0 => error.time = time,
+            (5, Wire::Bytes(body)) => error.said = Some(any_value(body)?).filter(|said| !said.is_empty()),
+            (6, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair)?,
+            (9, Wire::Bytes(id)) => error.trace_id = hex(bytes(id)),
+            (10, Wire::Bytes(id)) => error.span_id = hex(bytes(id)),
+            _ => {}
+        }
+    }
+    Ok(error.is_error().then_some(error))
+}
+
+// ---- JSON ----
+
+wire! {
+    struct WireRequest {
+        spans: List<WireResourceSpans, MOST_RESOURCES_HALF> = "resourceSpans" | "resource_spans",
+        logs: List<WireResourceLogs, MOST_RESOURCES_HALF> = "resourceLogs" | "resource_logs",
+    }
+
+    struct WireResourceSpans {
+        resource: WireResource = "resource",
+        scopes: List<WireScopeSpans, MOST_RESOURCES_HALF> = "scopeSpans" | "scope_spans",
+    }
+
+    struct WireResourceLogs {
+        resource: WireResource = "resource",
+        scopes: List<WireScopeLogs, MOST_RESOURCES_HALF> = "scopeLogs" | "scope_logs",
+    }
+
+    struct WireResource {
+        attributes: WireAttributes = "attributes",
+    }
+
+    struct WireScopeSpans {
+        spans: Errors<WireSpan> = "spans",
+    }
+
+    struct WireScopeLogs {
+        records: Errors<WireLogRecord> = "logRecords" | "log_records",
+    }
+
+    struct WireSpan {
+        trace_id: Text = "traceId" | "trace_id",
+        span_id: Text = "spanId" | "span_id",
+        name: Text = "name",
+        events: Errors<WireEvent> = "events",
+    }
+
+    struct WireEvent {
+        name: Text = "name",
+        time: Text = "timeUnixNano" | "time_unix_nano",
+        attributes: WireAttributes = "attributes",
+    }
+
+    struct WireLogRecord {
+        time: Text = "timeUnixNano" | "time_unix_nano",
+        observed: Text = "observedTimeUnixNano" | "observed_time_unix_nano",
+        body: WireAny = "body",
+        attributes: WireAttributes = "attributes",
+        trace_id: Text = "traceId" | "trace_id",
+        span_id: Text = "spanId" | "span_id",
+    }
+
+    struct WirePair {
+        key: Text = "key",
+        value: WireAny = "value",
+    }
+
+    struct WireAny {
+        string: Text = "stringValue" | "string_value",
+        flag: Text = "boolValue" | "bool_value",
+        integer: Text = "intValue" | "int_value",
+        double: Text = "doubleValue" | "double_value",
+        list: Shown = "arrayValue" | "array_value",
+        map: Shown = "kvlistValue" | "kvlist_value",
+    }
+}
+
+/// The errors among the elements of a list; the others are let go at once.
+struct Errors<T>(Vec<Occurrence>, std::marker::PhantomData<T>);
+
+impl<T> Default for Errors<T> {
+    fn default() -> Self {
+        Self(Vec::new(), std::marker::PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Into<Vec<Occurrence>>> Deserialize<'de> for Errors<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ErrorsVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Into<Vec<Occurrence>>> Visitor<'de> for ErrorsVisitor<T> {
+            type Value = Errors<T>;
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Errors<T>, A::Error> {
+                let mut errors = Errors::default();
+                while let Some(element) = seq.next_element::<Option<T>>()? {
+                    // One more than allowed is enough to refuse the body.
+                    if let Some(element) = element
+                        && errors.0.len() <= MOST_REPORTS
+                    {
+                        errors.0.extend(element.into());
+                    }
+                }
+                Ok(errors)
+            }
+            otherwise_default! { scalars strings map }
+        }
+        deserializer.deserialize_any(ErrorsVisitor(std::marker::PhantomData))
+    }
+}
+
+impl From<WireSpan> for Vec<Occurrence> {
+    fn from(span: WireSpan) -> Self {
+        let mut errors = span.events.0;
+        for error in &mut errors {
+            error.trace_id = span.trace_id.0.clone().unwrap_or_default().to_ascii_lowercase();
+            error.span_id = span.span_id.0.clone().unwrap_or_default().to_ascii_lowercase();
+            error.said.clone_from(&span.name.0);
+        }
+        errors
+    }
+}
+
+impl From<WireEvent> for Vec<Occurrence> {
+    fn from(event: WireEvent) -> Self {
+        let is_exception = event.name.0.as_deref() == Some("exception");
+        let (attributes, time) = (event.attributes.into_attributes(), nanoseconds(&event.time));
+        let error = Occurrence { attributes, time, ..Occurrence::default() };
+        if is_exception && error.is_error() { vec![error] } else { Vec::new() }
+    }
+}
+
+impl From<WireLogRecord> for Vec<Occurrence> {
+    fn from(record: WireLogRecord) -> Self {
+        let error = Occurrence {
+            time: Some(nanoseconds(&record.time))
+                .filter(|&time| time > 0)
+                .unwrap_or_else(|| nanoseconds(&record.observed)),
+            trace_id: record.trace_id.0.unwrap_or_default().to_ascii_lowercase(),
+            span_id: record.span_id.0.unwrap_or_default().to_ascii_lowercase(),
+            said: Some(record.body.into_text()).filter(|said| !said.is_empty()),
+            attributes: record.attributes.into_attributes(),
+        };
+        if error.is_error() { vec![error] } else { Vec::new() }
+    }
+}
+
+/// 64-bit numbers come as texts.
+fn nanoseconds(time: &Text) -> u64 {
+    time.0.as_deref().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// The list of pairs that attributes are on the wire.
+#[derive(Default)]
+struct WireAttributes(List<WirePair, MOST_ATTRIBUTES_HALF>);
+
+impl<'de> Deserialize<'de> for WireAttributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        List::deserialize(deserializer).map(WireAttributes)
+    }
+}
+
+impl WireAttributes {
+    fn into_attributes(self) -> Attributes {
+        let pairs = self.0.0.into_vec().into_iter();
+        Attributes(pairs.filter_map(|pair| Some((pair.key.0?, pair.value.into_text()))).collect())
+    }
+}
+
+impl WireAny {
+    fn into_text(self) -> String {
+        let simple = self.string.0.or(self.flag.0).or(self.integer.0).or(self.double.0);
+        simple.unwrap_or(if self.list.0.is_empty() { self.map.0 } else { self.list.0 })
+    }
+}

@@ -1,0 +1,247 @@
+//! What each client protocol calls things: where its key stands, how its body is decoded, and which answer
+//! its clients expect. Pure; the routes and limits are the parent's.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::error::{DecodeError, DecodeErrorKind};
+use super::otlp::{self, Signal};
+use super::{airbrake, honeybadger, json as own_json, oops, rollbar, sentry, text};
+use crate::report::Report;
+
+/// Telemetry that nobody reads here, so that clients of Sentry stop sending it for an hour:
+/// `seconds:categories:scope`, as in Sentry's developer documentation on rate limiting.
+const SILENCE: &str = "3600:transaction;session;span;log_item;profile;replay:organization";
+
+/// A client protocol over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Ours: JSON or a text.
+    Blamed,
+    /// A Sentry envelope.
+    SentryEnvelope,
+    /// A single Sentry event, of older clients.
+    SentryStore,
+    /// OpenTelemetry over HTTP.
+    Otlp(Signal),
+    /// An Airbrake v3 notice.
+    Airbrake,
+    /// A Rollbar item.
+    Rollbar,
+    /// A Honeybadger notice.
+    Honeybadger,
+    /// A Canonical OOPS document, in BSON.
+    Oops,
+}
+
+/// What came in one body.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The errors in it; none where it held other telemetry.
+    pub reports: Vec<Report>,
+    /// The client's own name for the event, which its answer repeats.
+    pub event_id: Option<String>,
+}
+
+/// An answer: its status, its headers, and its body.
+pub type Reply = (StatusCode, Vec<(HeaderName, HeaderValue)>, Vec<u8>);
+
+impl Protocol {
+    /// The reports in an unpacked body. `content_type` matters where a protocol has several forms; `most`
+    /// is how many bytes a body packed within the body may unpack to.
+    ///
+    /// # Errors
+    /// It is not of this protocol.
+    pub fn decode(self, content_type: &str, body: &[u8], most: usize) -> Result<Decoded, DecodeError> {
+        let one = |report: Report| Decoded { event_id: report.client_id.clone(), reports: vec![report] };
+        let many = |reports| Decoded { reports, event_id: None };
+        match self {
+            Self::Blamed => Form::of(content_type, body).decode(body).map(many),
+            Self::SentryEnvelope => {
+                let envelope = sentry::decode_envelope(body)?;
+                Ok(Decoded { reports: envelope.reports, event_id: envelope.event_id })
+            }
+            Self::SentryStore => Ok(sentry::decode_store(body, most)?.map_or_else(|| many(Vec::new()), one)),
+            Self::Otlp(_) if is_json(content_type) => otlp::decode_json(body).map(many),
+            Self::Otlp(signal) => otlp::decode_protobuf(body, signal).map(many),
+            Self::Airbrake => airbrake::decode(body).map(one),
+            Self::Rollbar => rollbar::decode(body).map(one),
+            Self::Honeybadger => honeybadger::decode(body).map(one),
+            Self::Oops => oops::decode(body).map(one),
+        }
+    }
+
+    /// What the client is told once its reports are on disk. `ids` are those that they were given;
+    /// `fault_url` is where the pages are.
+    #[must_use]
+    pub fn taken(
+        self,
+        ids: &[String],
+        event_id: Option<&str>,
+        content_type: &str,
+        public_url: &str,
+    ) -> Reply {
+        let json_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let first = ids.first().map(String::as_str);
+        let json = |status, body: Value| (status, vec![json_type.clone()], body.to_string().into_bytes());
+        match self {
+            Self::Blamed | Self::Oops => {
+                let body = match ids {
+                    [id] => json!({ "id": id }),
+                    _ => json!({ "id": first, "ids": ids }),
+                };
+                json(StatusCode::ACCEPTED, body)
+            }
+            Self::SentryEnvelope | Self::SentryStore => {
+                let id = event_id.or(first);
+                let mut reply = json(StatusCode::OK, id.map_or(json!({}), |id| json!({ "id": id })));
+                let silence = HeaderValue::from_static(SILENCE);
+                reply.1.push((HeaderName::from_static("x-sentry-rate-limits"), silence));
+                reply
+            }
+            Self::Otlp(_) if is_json(content_type) => json(StatusCode::OK, json!({})),
+            Self::Otlp(_) => {
+                let kind = HeaderValue::from_static("application/x-protobuf");
+                (StatusCode::OK, vec![(header::CONTENT_TYPE, kind)], Vec::new())
+            }
+            Self::Airbrake => {
+                let id = first.unwrap_or_default();
+                json(StatusCode::CREATED, json!({ "id": id, "url": format!("{public_url}/") }))
+            }
+            Self::Rollbar => {
+                let uuid = event_id.or(first);
+                json(StatusCode::OK, json!({ "err": 0, "result": { "id": null, "uuid": uuid } }))
+            }
+            Self::Honeybadger => json(StatusCode::CREATED, json!({ "id": first })),
+        }
+    }
+
+    /// What the client is told of a refusal, in the shape that it can show. `told` names the reason in
+    /// `error`.
+    #[must_use]
+    pub fn refused(self, mut told: Value) -> Value {
+        let said = told["error"].clone();
+        match self {
+            Self::Blamed | Self::Oops => {}
+            Self::SentryEnvelope | Self::SentryStore => told["detail"] = said,
+            Self::Rollbar => {
+                told["err"] = json!(1);
+                told["message"] = said;
+            }
+            Self::Otlp(_) | Self::Airbrake | Self::Honeybadger => told["message"] = said,
+        }
+        told
+    }
+
+    /// The key in a body, where the protocol may have one there.
+    #[must_use]
+    pub fn key_in_body(self, body: &[u8]) -> Option<String> {
+        match self {
+            Self::SentryEnvelope => sentry::key_from(None, None, None, Some(body)),
+            Self::Rollbar => rollbar::access_token(body),
+            _ => None,
+        }
+    }
+}
+
+/// The key of a request, from wherever a client may put it: every client has a place of its own, and none
+/// means anything else by another's.
+#[must_use]
+pub fn key(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let plain = ["x-blamed-key", "x-api-key", "x-airbrake-token", "x-rollbar-access-token"];
+    let in_query =
+        query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("key="));
+    let key = plain.iter().find_map(|name| text(name)).or(in_query).map(str::to_owned);
+    let key = key.or_else(|| sentry::key_from(text("x-sentry-auth"), text("authorization"), query, None));
+    key.map(|key| key.trim().to_ascii_lowercase()).filter(|key| !key.is_empty())
+}
+
+fn is_json(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+/// The reports in a text or a JSON document, whichever it is.
+///
+/// # Errors
+/// It is neither.
+pub fn decode_any(body: &[u8]) -> Result<Vec<Report>, DecodeError> {
+    Form::sniff(body).decode(body)
+}
+
+/// What a body of ours is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+}
+
+impl Form {
+    fn of(content_type: &str, body: &[u8]) -> Self {
+        if is_json(content_type) {
+            Self::Json
+        } else if content_type.trim_start().to_ascii_lowercase().starts_with("text/") {
+            Self::Text
+        } else {
+            Self::sniff(body)
+        }
+    }
+
+    /// `curl --data-binary` says that everything is a form, so the body has to tell.
+    fn sniff(body: &[u8]) -> Self {
+        let mut bytes = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+        match (bytes.next(), bytes.next()) {
+            (Some(b'{'), _) | (Some(b'['), Some(b'{' | b']')) => Self::Json,
+            _ => Self::Text,
+        }
+    }
+
+    fn decode(self, body: &[u8]) -> Result<Vec<Report>, DecodeError> {
+        let reports = match self {
+            Self::Json => own_json::decode(body)?,
+            Self::Text => text::decode(body)?,
+        };
+        if reports.is_empty() {
+            return Err(DecodeError::whole(DecodeErrorKind::Nothing, "the list of reports is empty"));
+        }
+        Ok(reports)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_tells_its_form_where_its_header_does_not() {
+        let check = |kind: &str, body: &str, expected| {
+            assert_eq!(Form::of(kind, body.as_bytes()), expected, "{kind} {body}");
+        };
+        check("application/json; charset=utf-8", "Traceback", Form::Json);
+        check("text/plain", "{}", Form::Text);
+        check("application/x-www-form-urlencoded", " {\"traceback\": []}", Form::Json);
+        check("", "[ {\"traceback\": []}]", Form::Json);
+        check("", "[2026-11-20] Traceback (most recent call last):", Form::Text);
+        check("", "Traceback (most recent call last):", Form::Text);
+    }
+
+    #[test]
+    fn keys() {
+        let check = |name: &'static str, value: &str, query: Option<&str>, expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(key(&headers, query).as_deref(), expected, "{name}: {value} {query:?}");
+        };
+        check("authorization", "Bearer AB12", None, Some("ab12"));
+        check("authorization", "bearer ab12 ", None, Some("ab12"));
+        check("authorization", "Bearer ", None, None);
+        check("x-blamed-key", "ab12", None, Some("ab12"));
+        check("x-api-key", "ab12", None, Some("ab12"));
+        check("x-rollbar-access-token", "ab12", None, Some("ab12"));
+        check("x-sentry-auth", "Sentry sentry_version=7, sentry_key=ab12", None, Some("ab12"));
+        check("accept", "x", Some("sentry_version=7&sentry_key=ab12"), Some("ab12"));
+        check("accept", "x", Some("key=ab12"), Some("ab12"));
+        check("accept", "x", Some("monkey=ab12"), None);
+    }
+}
