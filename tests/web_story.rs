@@ -185,6 +185,8 @@ fn the_addresses_of_flawless_lead_somewhere() {
     }
     root.get("/search?q=JSON.loads(text)+author:ada").has("1 fault");
     root.get("/week.csv").has("ada@example.org");
+    let week: serde_json::Value = serde_json::from_str(&root.get("/week.json").text).unwrap();
+    assert_eq!(week["developers"][0]["faults"][0]["place"]["line"], 5, "{week}");
     for gone in ["/faults/99", "/faults/x", "/rules/99", "/rules/-1", "/outbox/99", "/nowhere"] {
         let page = root.get(gone);
         assert_eq!(page.status, 404, "{gone}");

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{IntoResponse, Json};
+use axum::response::IntoResponse;
 use serde_json::json;
 
 use super::Web;
@@ -35,7 +35,9 @@ pub(super) async fn json(State(web): State<Web>, params: Params) -> Answer {
     let asked = Asked::read(&params, web.now())?;
     let start = show::day(asked.start);
     let week = web.week(asked, usize::MAX).await?;
-    let developers = week.developers.iter().map(|developer| {
+    // Piece by piece: a week of a big house is long.
+    let mut document = format!("{{\"week\":\"{start}\",\"developers\":[");
+    for (n, developer) in week.developers.iter().enumerate() {
         let faults = developer.faults.iter().map(|caused| {
             json!({
                 "fault": caused.fault.id, "project": caused.project, "occurrences": caused.occurrences,
@@ -45,13 +47,16 @@ pub(super) async fn json(State(web): State<Web>, params: Params) -> Answer {
                 "first_seen": caused.fault.first_seen, "last_seen": caused.fault.last_seen,
             })
         });
-        json!({
+        let developer = json!({
             "developer": developer.called(), "address": developer.address,
             "occurrences": developer.occurrences, "last_week": developer.before, "new": developer.new,
             "faults": faults.collect::<Vec<_>>(),
-        })
-    });
-    Ok(Json(json!({ "week": start, "developers": developers.collect::<Vec<_>>() })).into_response())
+        });
+        document.push_str(if n == 0 { "" } else { "," });
+        document.push_str(&developer.to_string());
+    }
+    document.push_str("]}");
+    Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
 }
 
 fn row(developer: &Developer, caused: &Caused) -> [String; 13] {

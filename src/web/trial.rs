@@ -8,7 +8,7 @@ use super::board::{answers_for, at, kind};
 use super::page::Problem;
 use super::show::{self, Count};
 use crate::store::{FaultId, FaultLine, Occurrence};
-use crate::triage::rules::{Code, Rule, RuleId, Rulebook};
+use crate::triage::rules::{Code, KnownError, Rule, RuleId, Rulebook};
 
 const DAYS: i64 = 30;
 const DAY: i64 = 24 * 3_600_000;
@@ -39,13 +39,23 @@ impl Web {
         let (web, rule, now) = (self.clone(), rule.clone(), self.now());
         self.read(move |tx| {
             let (from, to) = (now - DAYS * DAY, now + DAY);
+            let mut book = tx.rulebook()?;
+            book.rules.retain(|(id, _)| Some(*id) != instead_of);
+            let judge = Judge::new(&web, &rule, book);
+            if let Rule::KnownError(KnownError { code, .. }) | Rule::BuildingBlock(code) = &rule {
+                // The few faults of one file are found without going through all.
+                let word = code.filename.to_lowercase();
+                let mut hits = Hits::default();
+                for fault in tx.find_faults(usize::MAX, &word, |fault| judge.applies(fault))? {
+                    let count = tx.hours_of_fault(fault.id, from)?.iter().map(|(_, count)| count).sum();
+                    hits.add(count, fault);
+                }
+                return Ok(hits.trial(&rule));
+            }
             let mut counts: HashMap<FaultId, u64> = HashMap::new();
             for (fault, _, count) in tx.count_by_day(from, to)? {
                 *counts.entry(fault).or_default() += count;
             }
-            let mut book = tx.rulebook()?;
-            book.rules.retain(|(id, _)| Some(*id) != instead_of);
-            let judge = Judge::new(&web, &rule, book);
             // Of third-party code the responsible line says nothing: the frames below it do.
             let mut within = HashSet::new();
             if matches!(rule, Rule::ThirdPartyWhitelist(_)) {
@@ -58,28 +68,54 @@ impl Web {
                     }
                 }
             }
-            let (mut number, mut total, mut hit) = (0, 0, Vec::new());
+            let mut hits = Hits::default();
             tx.faults_between(from, to, |fault| {
                 if within.contains(&fault.id) || judge.applies(&fault) {
-                    let count = counts.get(&fault.id).copied().unwrap_or(0);
-                    (number, total) = (number + 1, total + count);
-                    hit.push((Reverse(count), fault));
-                    if hit.len() > 4 * EXAMPLES {
-                        hit.sort_by_key(|(count, fault)| (*count, fault.id));
-                        hit.truncate(EXAMPLES);
-                    }
+                    hits.add(counts.get(&fault.id).copied().unwrap_or(0), fault);
                 }
             })?;
-            hit.sort_by_key(|(count, fault)| (*count, fault.id));
-            let examples = hit.iter().take(EXAMPLES).map(|(Reverse(count), fault)| Example {
-                id: fault.id.0,
-                kind: kind(fault),
-                at: at(fault),
-                count: Count(*count),
-            });
-            Ok(Trial { said: said(&rule, number, total), examples: examples.collect() })
+            Ok(hits.trial(&rule))
         })
         .await
+    }
+}
+
+/// The faults that a rule would have applied to.
+#[derive(Default)]
+struct Hits {
+    faults: u64,
+    occurrences: u64,
+    /// The most frequent of them, and some more.
+    most: Vec<(Reverse<u64>, FaultLine)>,
+}
+
+impl Hits {
+    fn add(&mut self, count: u64, fault: FaultLine) {
+        if count == 0 {
+            return;
+        }
+        self.faults += 1;
+        self.occurrences += count;
+        self.most.push((Reverse(count), fault));
+        if self.most.len() > 4 * EXAMPLES {
+            self.keep_most_frequent();
+        }
+    }
+
+    fn keep_most_frequent(&mut self) {
+        self.most.sort_by_key(|(count, fault)| (*count, fault.id));
+        self.most.truncate(EXAMPLES);
+    }
+
+    fn trial(mut self, rule: &Rule) -> Trial {
+        self.keep_most_frequent();
+        let examples = self.most.iter().map(|(Reverse(count), fault)| Example {
+            id: fault.id.0,
+            kind: kind(fault),
+            at: at(fault),
+            count: Count(*count),
+        });
+        Trial { said: said(rule, self.faults, self.occurrences), examples: examples.collect() }
     }
 }
 
