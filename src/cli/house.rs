@@ -89,7 +89,7 @@ pub(super) fn default_project(config: &mut Config, folder: &Path) -> Result<(), 
     config.projects.push(config::Project {
         name: name.clone(),
         key: None,
-        repositories: vec![config::Repository { name, path: top, branch: None }],
+        repositories: vec![config::Repository { name, source: config::Source::Clone(top), branch: None }],
         code: Default::default(),
         scrub: true,
     });
@@ -140,7 +140,7 @@ pub(super) fn blamer(config: &Config) -> Blamer {
         if repositories.iter().all(|known| known.name != repository.name) {
             repositories.push(blame::Repository {
                 name: repository.name.clone(),
-                path: repository.path.clone(),
+                path: config.folder_of(repository),
                 branch: repository.branch.clone(),
             });
         }

@@ -221,12 +221,9 @@ impl Daemon {
         let url = config.public_url.clone().unwrap_or_else(|| self.url());
         print_line(&format!("blamed listens on {url}"))?;
         for (project, configured) in self.projects.iter().zip(&config.projects) {
-            let paths: Vec<String> = configured
-                .repositories
-                .iter()
-                .map(|repository| repository.path.display().to_string())
-                .collect();
-            print_line(&format!("project {} of {}", project.name, paths.join(", ")))?;
+            let sources: Vec<String> =
+                configured.repositories.iter().map(|repository| repository.source.to_string()).collect();
+            print_line(&format!("project {} of {}", project.name, sources.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
                 let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
