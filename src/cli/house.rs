@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::{Failure, Place};
+use crate::blame::mirror::Mirror;
 use crate::blame::{self, BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
@@ -152,6 +153,37 @@ pub(super) fn blamer(config: &Config) -> Blamer {
         ..blame::Settings::default()
     };
     Blamer::new(repositories, settings)
+}
+
+/// The repositories that are elsewhere, each with the projects whose code it is.
+pub(super) fn mirrors(config: &Config, registered: &[Registered]) -> Vec<(Mirror, Vec<ProjectId>)> {
+    let mut mirrors: Vec<(Mirror, Vec<ProjectId>)> = Vec::new();
+    for (project, stored) in config.projects.iter().zip(registered) {
+        for repository in &project.repositories {
+            let config::Source::Elsewhere(url) = &repository.source else { continue };
+            match mirrors.iter_mut().find(|(known, _)| known.name == repository.name) {
+                Some((_, projects)) => projects.push(stored.id),
+                None => {
+                    let (name, folder) = (repository.name.clone(), config.folder_of(repository));
+                    mirrors.push((Mirror { name, url: url.clone(), folder }, vec![stored.id]));
+                }
+            }
+        }
+    }
+    mirrors
+}
+
+/// How they are fetched.
+pub(super) fn mirror_settings(
+    config: &Config,
+    sender: &lettre::message::Mailbox,
+) -> pipeline::MirrorSettings {
+    pipeline::MirrorSettings {
+        every: config.fetch.every,
+        timeout: config.fetch.timeout,
+        sender: sender.clone(),
+        default_contact: config.policy.default_contact.clone(),
+    }
 }
 
 /// What is taken from clients by a daemon that browsers reach at `public_url`.
