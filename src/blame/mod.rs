@@ -8,7 +8,8 @@
 //!
 //! The tracer asks `commit_graph` which commits left the file alone, `renames` what it was called before,
 //! `lines` where a line was, and where a commit is to be `ignored`, `guess` what a line was. `upkeep` has git
-//! write the commit-graphs that make it fast. `revision` reads commits out of what reports say.
+//! write the commit-graphs that make it fast. `revision` reads commits out of what reports say. `mirror`
+//! keeps copies of repositories that are elsewhere; both run git by `program`.
 //!
 //! Pitfalls: objects are named by their content, so what is remembered of them holds for ever, but
 //! branches, tags and mailmaps move; a repository may be repacked or deleted while it is read; and a line
@@ -23,7 +24,9 @@ mod ignored;
 mod lines;
 mod locate;
 mod mailmap;
+pub mod mirror;
 mod objects;
+mod program;
 mod renames;
 mod repository;
 mod revision;
@@ -43,7 +46,7 @@ use git2::Oid;
 use tokio::sync::{Semaphore, watch};
 
 pub use ignored::BrokenLine;
-pub use repository::Repository;
+pub use repository::{Branch, BranchPattern, Repository};
 pub use revision::{Resolved, RevisionHints};
 pub use types::*;
 
@@ -194,6 +197,13 @@ impl Blamer {
     pub fn keep_graphs(&self) -> Vec<BlameError> {
         let kept = self.0.repositories.iter().map(|opened| self.told(opened, opened.keep_graph()));
         kept.filter_map(Result::err).collect()
+    }
+
+    /// Says that a repository has changed: what was fetched is seen at once.
+    pub fn changed(&self, repository: &str) {
+        if let Ok(opened) = self.opened(repository) {
+            opened.reopen();
+        }
     }
 
     /// The commit that `hints` name in `repository`; if they name none that it has, the tip.
@@ -355,7 +365,7 @@ impl Blamer {
         let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
         let tracer = Tracer::new(objects, &self.0.memory, whitespace, ignored);
         let branch =
-            self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_deref());
+            self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_ref());
         let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
         let located = locate::locate(&tracer, &asked, question, tip)?;
 

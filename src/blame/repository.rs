@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
 use git2::Oid;
+use globset::{GlobBuilder, GlobMatcher};
 
 use super::commit_graph::CommitGraph;
 use super::ignored::Ignored;
@@ -29,7 +30,77 @@ pub struct Repository {
     /// A local clone, a folder inside one, or a bare repository.
     pub path: PathBuf,
     /// The branch that is asked when a report names no revision. `None`: the one checked out.
-    pub branch: Option<String>,
+    pub branch: Option<Branch>,
+}
+
+/// A branch to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Branch {
+    /// The one of that name.
+    Named(String),
+    /// Of those that a pattern fits, the last in natural order.
+    Newest(BranchPattern),
+}
+
+/// A glob on the names of branches; `*` stops at a slash.
+#[derive(Debug, Clone)]
+pub struct BranchPattern(GlobMatcher);
+
+impl BranchPattern {
+    /// Reads a pattern such as `release-*`.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let glob = GlobBuilder::new(text).literal_separator(true).build();
+        glob.map(|glob| Self(glob.compile_matcher())).map_err(|error| error.to_string())
+    }
+
+    /// Of `names`, the last in natural order that it fits: numbers in them count as numbers, so that
+    /// `release-10` comes after `release-9`.
+    pub(super) fn newest(&self, names: impl Iterator<Item = String>) -> Option<String> {
+        names.filter(|name| self.0.is_match(name)).max_by(|a, b| natural(a).cmp(natural(b)).then(a.cmp(b)))
+    }
+}
+
+impl PartialEq for BranchPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.glob() == other.0.glob()
+    }
+}
+
+impl Eq for BranchPattern {}
+
+impl From<&str> for Branch {
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_owned())
+    }
+}
+
+impl std::fmt::Display for Branch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Newest(pattern) => f.write_str(pattern.0.glob().glob()),
+        }
+    }
+}
+
+/// A name as a run of words and numbers. A number is ordered by its length without leading zeros, then by
+/// its digits, so that it may be of any size.
+fn natural(name: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    name.as_bytes().chunk_by(move |a, b| is_digit(a) == is_digit(b)).scan(0, move |at, run| {
+        let text = &name[*at..*at + run.len()];
+        *at += run.len();
+        // A number comes before a word, as digits come before letters.
+        Some(if is_digit(&run[0]) {
+            let digits = text.trim_start_matches('0');
+            (digits.len(), digits)
+        } else {
+            (usize::MAX, text)
+        })
+    })
 }
 
 /// How long a handle is used before it is opened anew.
@@ -123,8 +194,13 @@ impl Opened {
         }
         upkeep::write_graph(&handle, folder)?;
         // Handles that were opened before know of no graph.
-        self.lock().clear();
+        self.reopen();
         Ok(())
+    }
+
+    /// Has it opened anew, so that what was fetched is seen at once.
+    pub(super) fn reopen(&self) {
+        self.lock().clear();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Handle>> {
@@ -256,4 +332,29 @@ impl Overrides {
 fn oid(hex: &[u8]) -> Option<Oid> {
     let hex = hex.to_str().ok()?;
     if hex.len() == 40 { Oid::from_str(hex).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_branch_is_the_last_in_natural_order() {
+        let check = |pattern: &str, names: &[&str], expected: Option<&str>| {
+            let pattern = BranchPattern::parse(pattern).unwrap();
+            let newest = pattern.newest(names.iter().map(|name| (*name).to_owned()));
+            assert_eq!(newest.as_deref(), expected, "{names:?}");
+        };
+        check("release-*", &["release-9", "release-10", "main", "release-1"], Some("release-10"));
+        check("release-*", &["release-1.9.9", "release-1.10", "release-1.9.10"], Some("release-1.10"));
+        check("release-*", &["release-007", "release-8", "release-6"], Some("release-8"));
+        check("release-*", &["release-10-rc1", "release-10"], Some("release-10-rc1"));
+        check(
+            "r/*",
+            &["r/99999999999999999999998", "r/99999999999999999999999", "r/9/9"],
+            Some("r/99999999999999999999999"),
+        );
+        check("*", &["é2", "é10"], Some("é10"));
+        check("release-*", &["main"], None);
+    }
 }

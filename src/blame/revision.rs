@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::commit_id;
 use super::objects::Stop;
-use super::repository::{Handle, Repository};
+use super::repository::{Branch, Handle, Repository};
 use super::types::{Basis, BlameError, CommitId};
 
 /// What a report says of the code that ran. Asked in this order.
@@ -65,9 +65,11 @@ pub(super) fn resolve(
             Found::Ambiguous | Found::Nothing => {}
         }
     }
-    let Some((id, tip)) = tip(handle, settings.branch.as_deref())? else {
+    let Some((id, tip)) = tip(handle, settings.branch.as_ref())? else {
         return Ok(Err(match &settings.branch {
-            Some(branch) => BlameError::NoRevision { name: settings.name.clone(), revision: branch.clone() },
+            Some(branch) => {
+                BlameError::NoRevision { name: settings.name.clone(), revision: branch.to_string() }
+            }
             None => BlameError::Empty { name: settings.name.clone() },
         }));
     };
@@ -206,7 +208,19 @@ fn only_commit(handle: &Handle, prefix: &str) -> Result<Found, Stop> {
 }
 
 /// The newest commit of the tracked branch, with its description.
-pub(super) fn tip(handle: &Handle, branch: Option<&str>) -> Result<Option<(Oid, String)>, Stop> {
+pub(super) fn tip(handle: &Handle, branch: Option<&Branch>) -> Result<Option<(Oid, String)>, Stop> {
+    let newest;
+    let branch = match branch {
+        None => None,
+        Some(Branch::Named(name)) => Some(name.as_str()),
+        Some(Branch::Newest(pattern)) => {
+            newest = pattern.newest(branches(handle)?.into_iter());
+            match &newest {
+                Some(name) => Some(name.as_str()),
+                None => return Ok(None),
+            }
+        }
+    };
     let names = match branch {
         Some(branch) => vec![format!("refs/heads/{branch}"), format!("refs/remotes/origin/{branch}")],
         None => vec!["HEAD".to_owned(), "refs/remotes/origin/HEAD".to_owned()],
@@ -228,6 +242,19 @@ pub(super) fn tip(handle: &Handle, branch: Option<&str>) -> Result<Option<(Oid, 
         }
     }
     Ok(None)
+}
+
+/// The names of the branches that are here, and of those that are known of where the clone is from.
+fn branches(handle: &Handle) -> Result<Vec<String>, Stop> {
+    let mut names = Vec::new();
+    for folder in ["refs/heads/", "refs/remotes/origin/"] {
+        for reference in handle.git.references_glob(&format!("{folder}*"))? {
+            let reference = reference?;
+            // A name that is no text fits no pattern.
+            names.extend(reference.name().ok().and_then(|name| name.strip_prefix(folder)).map(str::to_owned));
+        }
+    }
+    Ok(names)
 }
 
 fn head_name(handle: &Handle) -> Option<String> {

@@ -7,16 +7,16 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::objects::Stop;
+use super::program::{self, git};
 use super::repository::Handle;
 
 /// How long git may take to write a graph. A first one of a million commits takes minutes.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
-/// How often it is looked whether git is done.
-const POLL: Duration = Duration::from_millis(20);
 
 /// Brings the graph in `folder` up to date with the repository.
 pub(super) fn write_graph(handle: &Handle, folder: &Path) -> Result<(), Stop> {
@@ -25,7 +25,7 @@ pub(super) fn write_graph(handle: &Handle, folder: &Path) -> Result<(), Stop> {
     let objects = objects.canonicalize().map_err(failed)?;
     if !folder.join("HEAD").exists() {
         fs::create_dir_all(folder).map_err(failed)?;
-        git(folder, &["init", "--quiet", "--bare", "--template=", "."], None)?;
+        done(git(folder, &["init", "--quiet", "--bare", "--template="]))?;
     }
     let mut borrowed = objects.into_os_string();
     borrowed.push("\n");
@@ -40,7 +40,16 @@ pub(super) fn write_graph(handle: &Handle, folder: &Path) -> Result<(), Stop> {
     io::Seek::rewind(&mut tips).map_err(failed)?;
     // In layers, so that a few new commits do not cost a whole new file.
     let write = ["commit-graph", "write", "--stdin-commits", "--changed-paths", "--split", "--no-progress"];
-    git(folder, &write, Some(tips))
+    let mut write = git(folder, &write);
+    write.stdin(tips);
+    done(write)
+}
+
+fn done(command: Command) -> Result<(), Stop> {
+    match program::run(command, PATIENCE, &AtomicBool::new(false)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Stop::Unreadable(format!("git: {error}"))),
+    }
 }
 
 /// The commits that branches and tags point to.
@@ -55,44 +64,4 @@ fn tips_of(handle: &Handle) -> Result<Vec<git2::Oid>, Stop> {
     tips.sort();
     tips.dedup();
     Ok(tips)
-}
-
-/// Runs git in `folder`: no hooks, no questions, no work of its own choosing.
-fn git(folder: &Path, arguments: &[&str], input: Option<fs::File>) -> Result<(), Stop> {
-    let failed = |why: String| Stop::Unreadable(format!("git {}: {why}", arguments[0]));
-    let mut said = tempfile::tempfile().map_err(|error| failed(error.to_string()))?;
-    let said_to = said.try_clone().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new("git");
-    command.arg("-C").arg(folder);
-    for setting in
-        ["core.hooksPath=/dev/null", "gc.auto=0", "maintenance.auto=false", "core.commitGraph=true"]
-    {
-        command.args(["-c", setting]);
-    }
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"] {
-        command.env_remove(name);
-    }
-    command.args(arguments).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
-    command.stdin(input.map_or_else(Stdio::null, Stdio::from)).stdout(Stdio::null()).stderr(said_to);
-    let mut running = command.spawn().map_err(|error| failed(error.to_string()))?;
-    let begun = Instant::now();
-    let status = loop {
-        match running.try_wait().map_err(|error| failed(error.to_string()))? {
-            Some(status) => break status,
-            None if begun.elapsed() > PATIENCE => {
-                // It may have ended meanwhile.
-                let _ = running.kill();
-                let _ = running.wait();
-                return Err(failed(format!("not done after {} minutes", PATIENCE.as_secs() / 60)));
-            }
-            None => std::thread::sleep(POLL),
-        }
-    };
-    if status.success() {
-        return Ok(());
-    }
-    let mut words = String::new();
-    // Without its words, the exit status has to do.
-    let _ = io::Seek::rewind(&mut said).and_then(|()| io::Read::read_to_string(&mut said, &mut words));
-    Err(failed(format!("{status}: {}", words.trim())))
 }

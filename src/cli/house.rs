@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::{Failure, Place};
+use crate::blame::mirror::Mirror;
 use crate::blame::{self, BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
@@ -89,7 +90,7 @@ pub(super) fn default_project(config: &mut Config, folder: &Path) -> Result<(), 
     config.projects.push(config::Project {
         name: name.clone(),
         key: None,
-        repositories: vec![config::Repository { name, path: top, branch: None }],
+        repositories: vec![config::Repository { name, source: config::Source::Clone(top), branch: None }],
         code: Default::default(),
         scrub: true,
     });
@@ -140,7 +141,7 @@ pub(super) fn blamer(config: &Config) -> Blamer {
         if repositories.iter().all(|known| known.name != repository.name) {
             repositories.push(blame::Repository {
                 name: repository.name.clone(),
-                path: repository.path.clone(),
+                path: config.folder_of(repository),
                 branch: repository.branch.clone(),
             });
         }
@@ -152,6 +153,37 @@ pub(super) fn blamer(config: &Config) -> Blamer {
         ..blame::Settings::default()
     };
     Blamer::new(repositories, settings)
+}
+
+/// The repositories that are elsewhere, each with the projects whose code it is.
+pub(super) fn mirrors(config: &Config, registered: &[Registered]) -> Vec<(Mirror, Vec<ProjectId>)> {
+    let mut mirrors: Vec<(Mirror, Vec<ProjectId>)> = Vec::new();
+    for (project, stored) in config.projects.iter().zip(registered) {
+        for repository in &project.repositories {
+            let config::Source::Elsewhere(url) = &repository.source else { continue };
+            match mirrors.iter_mut().find(|(known, _)| known.name == repository.name) {
+                Some((_, projects)) => projects.push(stored.id),
+                None => {
+                    let (name, folder) = (repository.name.clone(), config.folder_of(repository));
+                    mirrors.push((Mirror { name, url: url.clone(), folder }, vec![stored.id]));
+                }
+            }
+        }
+    }
+    mirrors
+}
+
+/// How they are fetched.
+pub(super) fn mirror_settings(
+    config: &Config,
+    sender: &lettre::message::Mailbox,
+) -> pipeline::MirrorSettings {
+    pipeline::MirrorSettings {
+        every: config.fetch.every,
+        timeout: config.fetch.timeout,
+        sender: sender.clone(),
+        default_contact: config.policy.default_contact.clone(),
+    }
 }
 
 /// What is taken from clients by a daemon that browsers reach at `public_url`.

@@ -21,10 +21,10 @@ use super::house::{self, Registered};
 use super::{Failure, Place, print_line};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_LISTEN};
+use crate::config::{Config, DEFAULT_LISTEN, Source};
 use crate::ingest::Intake;
 use crate::notify::{self, outbox::Outbox};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Mirrors, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
 use crate::web::{self, SignIn, Web};
@@ -120,7 +120,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => tracing::warn!(
-                    "SIGHUP: lists and settings are followed as they change; a changed configuration takes a restart"
+                    "SIGHUP: repositories are fetched; lists and settings are followed as they change; a changed configuration takes a restart"
                 ),
             }
         }
@@ -143,6 +143,8 @@ pub(super) struct Daemon {
     server: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
     upkeep: tokio::task::JoinHandle<()>,
+    mirrors: Mirrors,
+    hangups: tokio::task::JoinHandle<()>,
     /// How its mails are sent.
     pub(super) notify: notify::Settings,
     web: Web,
@@ -185,13 +187,28 @@ impl Daemon {
             addresses: config.policy.addresses.clone(),
         };
         let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), pages);
-        let (pipeline, running) = Pipeline::start(store.clone(), blamer.clone(), clock, settings, wake);
+        let (pipeline, running) =
+            Pipeline::start(store.clone(), blamer.clone(), clock.clone(), settings, wake.clone());
+        let mirrors = Mirrors::start(
+            house::mirrors(config, &projects),
+            house::mirror_settings(config, &notify.from),
+            (store.clone(), blamer.clone(), clock),
+            wake,
+            {
+                let pipeline = pipeline.clone();
+                move || pipeline.look_again()
+            },
+        );
+        let hangups = tokio::spawn(fetch_on_hangup(mirrors.clone()));
         let taken = house::intake_settings(config, &projects, &notify.public_url);
-        let routes = Intake::new(store.clone(), pipeline.clone(), taken).router().merge(web.clone().router());
+        let intake = Intake::new(store.clone(), pipeline.clone(), mirrors.clone(), taken);
+        let routes = intake.router().merge(web.clone().router());
         let server = tokio::spawn(serve(listener, routes, stopped));
         let upkeep = tokio::spawn(keep_graphs(blamer.clone()));
         Ok(Self {
             upkeep,
+            mirrors,
+            hangups,
             address,
             projects,
             store,
@@ -212,7 +229,8 @@ impl Daemon {
         // Whoever listens may be gone already.
         let _ = self.stop.send(true);
         self.upkeep.abort();
-        let _ = self.server.await;
+        self.hangups.abort();
+        let (_, _) = tokio::join!(self.mirrors.stop(), self.server);
         self.running.stop(self.pipeline).await;
         self.outbox.stop();
         let _ = self.delivering.await;
@@ -227,6 +245,10 @@ impl Daemon {
     fn introduce(&self, config: &Config) -> Result<(), Failure> {
         for project in &config.projects {
             for repository in &project.repositories {
+                if matches!(repository.source, Source::Elsewhere(_)) {
+                    // It may be under way right now, and says so itself.
+                    continue;
+                }
                 match self.blamer.resolve(&repository.name, &Default::default()) {
                     Ok(_) => {}
                     Err(error @ BlameError::Empty { .. }) => {
@@ -241,12 +263,9 @@ impl Daemon {
         let url = config.public_url.clone().unwrap_or_else(|| self.url());
         print_line(&format!("blamed listens on {url}"))?;
         for (project, configured) in self.projects.iter().zip(&config.projects) {
-            let paths: Vec<String> = configured
-                .repositories
-                .iter()
-                .map(|repository| repository.path.display().to_string())
-                .collect();
-            print_line(&format!("project {} of {}", project.name, paths.join(", ")))?;
+            let sources: Vec<String> =
+                configured.repositories.iter().map(|repository| repository.source.to_string()).collect();
+            print_line(&format!("project {} of {}", project.name, sources.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
                 let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
@@ -322,6 +341,14 @@ const CODE: &[&str] = &[
     "py", "rb", "js", "ts", "go", "rs", "java", "kt", "php", "cs", "c", "cc", "cpp", "ex", "pl", "scala",
     "swift",
 ];
+
+/// SIGHUP: something was pushed, somebody says.
+async fn fetch_on_hangup(mirrors: Mirrors) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        mirrors.fetch_all();
+    }
+}
 
 /// Keeps the commit-graphs beside clones that have none, which make blame several times as fast.
 async fn keep_graphs(blamer: Blamer) {

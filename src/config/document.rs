@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::blame::mirror::without_logins;
+
 /// One thing wrong with a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -48,7 +50,7 @@ impl std::fmt::Display for Problems {
             let margin = " ".repeat(gutter.len());
             writeln!(f, "error: {}:{number}:{}: {}", self.file.display(), column + 1, problem.message)?;
             writeln!(f, "{margin} |")?;
-            writeln!(f, "{gutter} | {line}")?;
+            writeln!(f, "{gutter} | {}", without_logins(line))?;
             writeln!(f, "{margin} | {}{}", " ".repeat(column), "^".repeat(width))?;
             if let Some(hint) = &problem.hint {
                 writeln!(f, "{margin} hint: {hint}")?;

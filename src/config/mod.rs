@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use self::document::Section;
 pub use self::document::{Problem, Problems};
+use crate::blame::mirror::Url;
+use crate::blame::{Branch, BranchPattern};
 use crate::ingest::scrub;
 use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
@@ -48,6 +50,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// How git is asked.
     pub blame: Blame,
+    /// How repositories that are elsewhere are fetched.
+    pub fetch: Fetch,
     /// Whether the pages need signing in.
     pub sign_in: SignIn,
     /// Whose errors are taken. Empty: the repository of the current folder is the one project.
@@ -94,6 +98,15 @@ pub struct Blame {
     pub deadline: Duration,
 }
 
+/// How repositories that are elsewhere are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// How long from one fetch to the next.
+    pub every: Duration,
+    /// How long one fetch may take.
+    pub timeout: Duration,
+}
+
 /// A project.
 #[derive(Debug, Clone)]
 pub struct Project {
@@ -114,10 +127,28 @@ pub struct Project {
 pub struct Repository {
     /// What it is called in answers, mails and pages.
     pub name: String,
-    /// A local clone, bare or not.
-    pub path: PathBuf,
+    /// Where it is.
+    pub source: Source,
     /// The branch to look at when a report names no revision. `None`: the one checked out.
-    pub branch: Option<String>,
+    pub branch: Option<Branch>,
+}
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Here: a local clone, bare or not, which is used in place.
+    Clone(PathBuf),
+    /// Elsewhere: a mirror of it is kept in the data directory.
+    Elsewhere(Url),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clone(path) => path.display().fmt(f),
+            Self::Elsewhere(url) => url.fmt(f),
+        }
+    }
 }
 
 impl Default for Config {
@@ -133,6 +164,7 @@ impl Default for Config {
             limits: Limits::default(),
             scrub: Scrub::default(),
             blame: Blame::default(),
+            fetch: Fetch::default(),
             sign_in: SignIn::default(),
             projects: Vec::new(),
         }
@@ -164,7 +196,22 @@ impl Default for Blame {
     }
 }
 
+impl Default for Fetch {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(300), timeout: Duration::from_secs(600) }
+    }
+}
+
 impl Config {
+    /// The folder that a repository is read in: the clone itself, or the mirror in the data directory.
+    #[must_use]
+    pub fn folder_of(&self, repository: &Repository) -> PathBuf {
+        match &repository.source {
+            Source::Clone(path) => path.clone(),
+            Source::Elsewhere(_) => self.data_dir.join("mirrors").join(format!("{}.git", repository.name)),
+        }
+    }
+
     /// Reads a configuration file. Relative paths in it start from its folder.
     ///
     /// # Errors
@@ -233,6 +280,7 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         limits: read_limits(top.section("limits")),
         scrub: read_scrub(top.section("scrub")),
         blame: read_blame(top.section("blame")),
+        fetch: read_fetch(top.section("fetch")),
         sign_in: read_sign_in(top.section("web")),
         projects: read_projects(top, folder),
     }
@@ -386,6 +434,14 @@ fn read_blame(mut section: Section<'_>) -> Blame {
     Blame { threads: threads.unwrap_or(default.threads), deadline: deadline.unwrap_or(default.deadline) }
 }
 
+fn read_fetch(mut section: Section<'_>) -> Fetch {
+    let default = Fetch::default();
+    let every = section.integer("every_seconds", 10..=604_800).map(Duration::from_secs);
+    let timeout = section.integer("timeout_seconds", 1..=86_400).map(Duration::from_secs);
+    section.finish();
+    Fetch { every: every.unwrap_or(default.every), timeout: timeout.unwrap_or(default.timeout) }
+}
+
 fn read_sign_in(mut section: Section<'_>) -> SignIn {
     let hint = "\"required\", or \"off\" for a closed network";
     let sign_in = section.parsed("sign_in", hint, |text| match text {
@@ -414,24 +470,27 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
         let scrub = section.boolean("scrub").unwrap_or(true);
         let mut repositories: Vec<Repository> = Vec::new();
         for mut entry in section.sections("repository") {
-            let path = entry.string("path");
-            let named = entry.string("name");
-            let branch = entry.string("branch").map(|branch| branch.value);
-            let Some(path) = path else {
-                let hint = "add path = \"/srv/git/shop\", the folder of a clone";
-                entry.problem(entry.span(), "`project.repository` has no `path`", hint);
+            let named = entry.string("name").map(|name| name.value);
+            let branch = read_branch(&mut entry);
+            let Some(source) = read_source(&mut entry, folder) else {
                 entry.finish();
                 continue;
             };
-            let path = folder.join(path.value);
-            let name = named.map_or_else(|| folder_name(&path), |name| name.value);
-            let taken = |r: &Repository| r.name == name && r.path != path;
+            let name = named.unwrap_or_else(|| match &source {
+                Source::Clone(path) => folder_name(path),
+                Source::Elsewhere(url) => url.name().to_owned(),
+            });
+            if let (Source::Elsewhere(_), false) = (&source, names_a_folder(&name)) {
+                let message = format!("{name:?} cannot be the name of a repository that is fetched");
+                entry.problem(entry.span(), message, "letters, digits, `-`, `_` and `.` make a `name`");
+            }
+            let taken = |r: &Repository| r.name == name && r.source != source;
             let others = projects.iter().flat_map(|project| &project.repositories);
             if others.chain(&repositories).any(taken) {
                 let message = format!("two repositories are called {name:?}");
                 entry.problem(entry.span(), message, "give one of them a name of its own");
             }
-            repositories.push(Repository { name, path, branch });
+            repositories.push(Repository { name, source, branch });
             entry.finish();
         }
         match name {
@@ -441,7 +500,7 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
             }
             Some(name) => {
                 if repositories.is_empty() {
-                    let hint = "add [[project.repository]] with path = \"/srv/git/shop\"";
+                    let hint = "add [[project.repository]] with path = \"/srv/git/shop\" or a url";
                     section.problem(name.span, format!("project {:?} has no repository", name.value), hint);
                 }
                 projects.push(Project { name: name.value, key, repositories, code, scrub });
@@ -450,6 +509,54 @@ fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
         section.finish();
     }
     projects
+}
+
+/// Where a repository is. What is wrong with an address is told of its whole section.
+fn read_source(entry: &mut Section<'_>, folder: &Path) -> Option<Source> {
+    let (path, url) = (entry.string("path"), entry.string("url"));
+    match (path, url) {
+        (Some(path), None) => Some(Source::Clone(folder.join(path.value))),
+        (None, Some(url)) => match Url::parse(&url.value) {
+            Ok(url) => Some(Source::Elsewhere(url)),
+            Err(why) => {
+                let hint = "such as \"https://git.example.com/shop.git\"";
+                entry.problem(entry.span(), format!("`project.repository.url`: {why}"), hint);
+                None
+            }
+        },
+        (Some(path), Some(_)) => {
+            let said = "`project.repository` has a `path` and a `url`";
+            entry.problem(path.span, said, "keep `path` for a clone that is here, `url` for one to fetch");
+            None
+        }
+        (None, None) => {
+            if !entry.has("path") && !entry.has("url") {
+                let hint = "add path = \"/srv/git/shop\", the folder of a clone, or url = \"https://…\"";
+                entry.problem(entry.span(), "`project.repository` has no `path` and no `url`", hint);
+            }
+            None
+        }
+    }
+}
+
+fn read_branch(entry: &mut Section<'_>) -> Option<Branch> {
+    let branch = entry.string("branch");
+    let pattern = entry.parsed("branch_pattern", "such as \"release-*\"", BranchPattern::parse);
+    match (branch, pattern) {
+        (Some(branch), Some(_)) => {
+            let said = "`project.repository` has a `branch` and a `branch_pattern`";
+            entry.problem(branch.span, said, "keep one of them");
+            None
+        }
+        (Some(branch), None) => Some(Branch::Named(branch.value)),
+        (None, pattern) => pattern.map(Branch::Newest),
+    }
+}
+
+/// Whether a folder can be called so, without being another one.
+fn names_a_folder(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.chars().all(fits)
 }
 
 fn read_code(section: &mut Section<'_>) -> CodePolicy {
@@ -545,6 +652,33 @@ mod tests {
         check("[limits]\nunpacked_bytes = 2048\n", "less than `limits.body_bytes`");
         check("[[project]]\nname = \"a\"\nkey = \"short\"\n", "32 hexadecimal digits");
         check("mail = 3\n", "`mail` is a section, not an integer");
+    }
+
+    #[test]
+    fn a_repository_is_here_or_elsewhere() {
+        let parse = |text: &str| {
+            let text = format!("[[project]]\nname = \"a\"\n[[project.repository]]\n{text}");
+            Config::parse(Path::new("/etc/blamed.toml"), &text).map_err(|problems| problems.to_string())
+        };
+        let config =
+            parse("url = \"https://u:s3cret@h.org/shop.git\"\nbranch_pattern = \"release-*\"\n").unwrap();
+        let repository = &config.projects[0].repositories[0];
+        assert_eq!(config.folder_of(repository), Path::new("/etc/blamed-data/mirrors/shop.git"));
+        assert!(!format!("{config:?}").contains("s3cret"));
+        for (text, expected) in [
+            ("", "has no `path` and no `url`"),
+            ("url = \"ssh://h/x\"\npath = \"x\"\n", "has a `path` and a `url`"),
+            ("url = \"ssh://h/x\"\nbranch = \"x\"\nbranch_pattern = \"x\"\n", "a `branch_pattern`"),
+            ("url = \"ssh://h/x\"\nname = \"../x\"\n", "cannot be the name"),
+            ("url = \"ssh://h/x\"\nbranch_pattern = \"[\"\n", "`project.repository.branch_pattern`"),
+            ("url = \"ext::sh -c x\"\n", "`project.repository.url`"),
+            ("url = \"https://u:s3cret@h/x?y\"\n", "`project.repository.url`"),
+            ("url = \"https://u:s3cret@h/x\"\npath = 3\n", "is a string"),
+            ("url = [\"https://u:s3cret@h/x\"]\n", "is a string"),
+        ] {
+            let told = parse(text).unwrap_err();
+            assert!(told.contains(expected) && !told.contains("s3cret"), "{expected:?} is not in:\n{told}");
+        }
     }
 
     #[test]

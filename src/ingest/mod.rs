@@ -8,6 +8,7 @@ pub mod airbrake;
 mod bytes;
 mod deploys;
 pub mod error;
+mod fetches;
 pub mod flawless;
 pub mod frames;
 pub mod honeybadger;
@@ -45,7 +46,7 @@ use self::limits::Limits;
 use self::otlp::Signal;
 use self::protocol::{Decoded, Protocol};
 use self::scrub::Scrubber;
-use crate::pipeline::{Answer, Pipeline, Receipt, Refusal, Standing};
+use crate::pipeline::{Answer, Mirrors, Pipeline, Receipt, Refusal, Standing};
 use crate::store::{Project, ProjectId, Store};
 
 pub use self::protocol::decode_any;
@@ -72,6 +73,7 @@ pub struct Intake(Arc<Inner>);
 struct Inner {
     store: Store,
     pipeline: Pipeline,
+    mirrors: Mirrors,
     settings: Settings,
     decoding: Arc<Semaphore>,
     held: Arc<Semaphore>,
@@ -95,12 +97,13 @@ pub struct Settings {
 }
 
 impl Intake {
-    /// Takes reports into `pipeline`, for the projects whose keys are in `store`.
+    /// Takes reports into `pipeline`, for the projects whose keys are in `store`, and word of what is new in
+    /// `mirrors`.
     #[must_use]
-    pub fn new(store: Store, pipeline: Pipeline, settings: Settings) -> Self {
+    pub fn new(store: Store, pipeline: Pipeline, mirrors: Mirrors, settings: Settings) -> Self {
         let decoding = Arc::new(Semaphore::new(DECODING));
         let held = Arc::new(Semaphore::new(HELD_BYTES));
-        Self(Arc::new(Inner { store, pipeline, settings, decoding, held }))
+        Self(Arc::new(Inner { store, pipeline, mirrors, settings, decoding, held }))
     }
 
     /// Its routes. The project is known by its key alone: a number in the address is for the client.
@@ -109,6 +112,7 @@ impl Intake {
             .route("/api/v1/reports", takes(Protocol::Blamed))
             .route("/api/v1/oops", takes(Protocol::Oops))
             .route("/api/v1/deploys", post(deploys::announce))
+            .route("/api/v1/repositories/{name}/fetch", post(fetches::fetch))
             .route("/healthz", get(health));
         // Browsers report from anywhere, and say so first.
         let browsers = Router::new()
@@ -152,8 +156,15 @@ fn takes(protocol: Protocol) -> MethodRouter<Intake> {
 async fn health(State(intake): State<Intake>) -> Response {
     match intake.0.pipeline.health().await {
         Ok((waiting, trouble)) => {
-            Json(json!({ "status": "ok", "waiting_for_blame": waiting, "last_trouble": trouble }))
-                .into_response()
+            let repositories: Vec<Value> =
+                intake.0.mirrors.states().map(|(name, state)| fetches::told(name, &state)).collect();
+            Json(json!({
+                "status": "ok",
+                "waiting_for_blame": waiting,
+                "last_trouble": trouble,
+                "repositories": repositories,
+            }))
+            .into_response()
         }
         Err(refusal) => Problem::from(refusal).answer(Protocol::Blamed),
     }

@@ -19,6 +19,7 @@ mod blaming;
 mod explain;
 mod keys;
 mod ledger;
+mod mirrors;
 mod survey;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 pub use self::explain::{Explanation, explain};
 pub use self::ledger::{Receipt, Standing};
+pub use self::mirrors::{MirrorSettings, MirrorState, Mirrors};
 pub use self::survey::{Survey, Surveyor};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
@@ -265,6 +267,11 @@ impl Pipeline {
         let summary = summary.await.expect("reading does not panic");
         *self.0.trouble() = summary.as_ref().err().map(Refusal::from);
         summary.map_err(|error| Refusal::from(&error))
+    }
+
+    /// Has places that wait looked at: some may be due by now.
+    pub fn look_again(&self) {
+        self.0.parked.notify_one();
     }
 
     /// The time by the pipeline's clock.

@@ -57,7 +57,8 @@ impl Daemon {
         Self::from(&mut blamed(&["start", "--config", file.to_str().unwrap()]))
     }
 
-    fn from(command: &mut Command) -> Self {
+    /// Starts one by a command line.
+    pub fn from(command: &mut Command) -> Self {
         command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
         // What it says on stderr is shown when a test fails.
         let mut process = command.spawn().unwrap();
@@ -102,6 +103,18 @@ impl Daemon {
         Ok(Answer::of(agent().get(format!("{}{path}", self.url)).call()?))
     }
 
+    /// Has a repository fetched, for whoever has `key`.
+    pub fn fetch(&self, repository: &str, key: &str) -> Answer {
+        let request = agent().post(format!("{}/api/v1/repositories/{repository}/fetch", self.url));
+        Answer::of(request.header("Authorization", format!("Bearer {key}")).send_empty().unwrap())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// `kill -9`.
     pub fn kill(mut self) {
         self.process.kill().unwrap();
@@ -110,8 +123,7 @@ impl Daemon {
 
     /// SIGTERM, and waits until it has gone; answers whether it left in peace.
     pub fn stop(mut self) -> bool {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         self.process.wait().unwrap().success()
     }
 }

@@ -1,0 +1,285 @@
+//! Keeps the mirrors of repositories that are elsewhere up to date: at the start, on a timer, when somebody
+//! asks. Each has a task of its own, so that one that hangs keeps no other waiting.
+//!
+//! A fetch that fails is tried again, later and later, and told once to the default contact: a mirror that
+//! has never been fetched at once, another when it has failed a few times. Blame goes on with what is there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lettre::message::Mailbox;
+use tokio::sync::{Notify, watch};
+
+use crate::blame::Blamer;
+use crate::blame::mirror::{FetchError, Mirror};
+use crate::clock::Clock;
+use crate::notify::new_message_id;
+use crate::notify::notice::Notice;
+use crate::store::{ProjectId, Store};
+
+/// How long after a first failure a fetch is tried again; twice as long after each further one.
+const FIRST_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest that a fetch is put off, unless the timer is slower.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
+/// Failures in a row that are told of: a server may be restarted now and then.
+const FAILURES_TOLD: u32 = 3;
+/// How long a fetch under way may take to end when the daemon stops.
+const GRACE: Duration = Duration::from_secs(4);
+/// Where in a mirror it stands when it was fetched, in milliseconds since 1970 UTC.
+const STAMP: &str = "blamed-fetched";
+
+/// How mirrors are fetched.
+#[derive(Debug, Clone)]
+pub struct MirrorSettings {
+    /// How long from one fetch to the next.
+    pub every: Duration,
+    /// How long one fetch may take.
+    pub timeout: Duration,
+    /// Who mails are from.
+    pub sender: Mailbox,
+    /// Who is told of a mirror that cannot be fetched. `None`: nobody, the log says it.
+    pub default_contact: Option<String>,
+}
+
+/// How it stands with a mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MirrorState {
+    /// When it was last fetched. `None`: never.
+    pub fetched_at: Option<Timestamp>,
+    /// Why the last fetch failed, if it did. Holds no secrets.
+    pub error: Option<String>,
+    /// Failures since it was last fetched.
+    pub failures: u32,
+    /// Fetches begun and ended since the start.
+    begun: u64,
+    ended: u64,
+}
+
+/// The mirrors of a daemon. Clones are one and the same.
+#[derive(Clone)]
+pub struct Mirrors(Arc<Inner>);
+
+struct Inner {
+    kept: Vec<Kept>,
+    settings: MirrorSettings,
+    store: Store,
+    blamer: Blamer,
+    clock: Clock,
+    stop: Arc<AtomicBool>,
+    /// Called when a mail is owed.
+    owed: Box<dyn Fn() + Send + Sync>,
+    /// Called when there is something new to read.
+    fetched: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Kept {
+    mirror: Arc<Mirror>,
+    projects: Vec<ProjectId>,
+    asked: Notify,
+    state: watch::Sender<MirrorState>,
+}
+
+impl Mirrors {
+    /// Begins to fetch `mirrors`, each with the projects whose code it is. `owed` is called whenever a mail is
+    /// owed, `fetched` after each fetch that succeeded where the one before had not.
+    #[must_use]
+    pub fn start(
+        mirrors: Vec<(Mirror, Vec<ProjectId>)>,
+        settings: MirrorSettings,
+        (store, blamer, clock): (Store, Blamer, Clock),
+        owed: impl Fn() + Send + Sync + 'static,
+        fetched: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let kept = mirrors.into_iter().map(|(mirror, projects)| {
+            let state = MirrorState { fetched_at: stamp_of(&mirror.folder), ..MirrorState::default() };
+            Kept {
+                mirror: Arc::new(mirror),
+                projects,
+                asked: Notify::new(),
+                state: watch::Sender::new(state),
+            }
+        });
+        let inner = Inner {
+            kept: kept.collect(),
+            settings,
+            store,
+            blamer,
+            clock,
+            stop: Arc::default(),
+            owed: Box::new(owed),
+            fetched: Box::new(fetched),
+        };
+        let mirrors = Self(Arc::new(inner));
+        for at in 0..mirrors.0.kept.len() {
+            tokio::spawn(mirrors.clone().keep(at));
+        }
+        mirrors
+    }
+
+    /// Has all fetched at once.
+    pub fn fetch_all(&self) {
+        self.0.kept.iter().for_each(|kept| kept.asked.notify_one());
+    }
+
+    /// Has a repository of `project` fetched, and waits for at most `wait` until a fetch that began after this
+    /// was called has ended. `None`: the project has no repository of that name that is fetched. `Some(None)`:
+    /// it is not done yet.
+    pub async fn fetch(&self, project: ProjectId, name: &str, wait: Duration) -> Option<Option<MirrorState>> {
+        let fits = |kept: &&Kept| kept.mirror.name == name && kept.projects.contains(&project);
+        let kept = self.0.kept.iter().find(fits)?;
+        let mut state = kept.state.subscribe();
+        let begun = state.borrow().begun;
+        kept.asked.notify_one();
+        let done = tokio::time::timeout(wait, state.wait_for(|state| state.ended > begun)).await;
+        Some(done.ok().and_then(|done| Some(done.ok()?.clone())))
+    }
+
+    /// How it stands with each, by name.
+    pub fn states(&self) -> impl Iterator<Item = (&str, MirrorState)> {
+        self.0.kept.iter().map(|kept| (kept.mirror.name.as_str(), kept.state.borrow().clone()))
+    }
+
+    /// Begins nothing more, and waits until what is under way has been ended.
+    pub async fn stop(&self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+        self.fetch_all();
+        let ended = async {
+            for kept in &self.0.kept {
+                // An error says that nobody fetches any more.
+                let _ = kept.state.subscribe().wait_for(|state| state.begun == state.ended).await;
+            }
+        };
+        // Git that cannot even be killed is left to the system.
+        let _ = tokio::time::timeout(GRACE, ended).await;
+    }
+
+    async fn keep(self, at: usize) {
+        let (inner, kept) = (&self.0, &self.0.kept[at]);
+        while !inner.stop.load(Ordering::Relaxed) {
+            kept.state.send_modify(|state| state.begun += 1);
+            let failures = self.fetch_now(kept).await;
+            kept.state.send_modify(|state| state.ended = state.begun);
+            let wait = match failures {
+                0 => inner.settings.every,
+                failures => {
+                    let doubled = FIRST_BACKOFF.saturating_mul(1 << (failures - 1).min(10));
+                    doubled.min(LONGEST_BACKOFF.max(inner.settings.every))
+                }
+            };
+            tokio::select! {
+                () = kept.asked.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Fetches one, and says how often that has failed in a row by now.
+    async fn fetch_now(&self, kept: &Kept) -> u32 {
+        let inner = &self.0;
+        let repository = kept.mirror.name.as_str();
+        let before = kept.state.borrow().clone();
+        if before.fetched_at.is_none() && before.failures == 0 {
+            tracing::info!(repository, url = %kept.mirror.url, "fetching a repository for the first time");
+        }
+        let begun = Instant::now();
+        let (mirror, timeout, stop) =
+            (Arc::clone(&kept.mirror), inner.settings.timeout, Arc::clone(&inner.stop));
+        let fetched = tokio::task::spawn_blocking(move || mirror.fetch(timeout, &stop)).await;
+        let error = match fetched {
+            Ok(Ok(())) => {
+                self.succeeded(kept, &before, begun.elapsed()).await;
+                return 0;
+            }
+            Ok(Err(FetchError::Stopped)) => return before.failures,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("fetching {} failed here, which is our mistake", kept.mirror.url),
+        };
+        let failures = before.failures + 1;
+        if failures == 1 || before.error.as_ref() != Some(&error) {
+            tracing::warn!(repository, %error, "a repository cannot be fetched; blame goes on with what is there");
+        }
+        if failures == FAILURES_TOLD || before.fetched_at.is_none() {
+            self.tell(kept, &before, &error).await;
+        }
+        kept.state.send_modify(|state| (state.failures, state.error) = (failures, Some(error)));
+        failures
+    }
+
+    async fn succeeded(&self, kept: &Kept, before: &MirrorState, took: Duration) {
+        let inner = &self.0;
+        let (repository, millis) = (kept.mirror.name.as_str(), took.as_millis());
+        if before.fetched_at.is_none() || before.failures > 0 {
+            tracing::info!(repository, millis, "fetched");
+        } else {
+            tracing::debug!(repository, millis, "fetched");
+        }
+        let now = inner.clock.now();
+        if let Err(error) = std::fs::write(kept.mirror.folder.join(STAMP), now.as_millisecond().to_string()) {
+            tracing::info!(repository, %error, "when it was fetched cannot be noted; a restart will not know");
+        }
+        inner.blamer.changed(repository);
+        if before.fetched_at.is_none() || before.failures > 0 {
+            // What could not be blamed for want of it need not wait any longer.
+            let retried = self.write(move |tx| tx.retry_parked(now.as_millisecond())).await;
+            if retried {
+                (inner.fetched)();
+            }
+        }
+        kept.state.send_modify(|state| {
+            (state.fetched_at, state.failures, state.error) = (Some(now), 0, None);
+        });
+    }
+
+    /// Tells the default contact, once since the last fetch that succeeded: also where the daemon was
+    /// restarted meanwhile.
+    async fn tell(&self, kept: &Kept, before: &MirrorState, error: &str) {
+        let Some(contact) = self.0.settings.default_contact.clone() else { return };
+        let Mirror { name, url, .. } = &*kept.mirror;
+        let since = before.fetched_at.map_or("never".to_owned(), |at| at.as_millisecond().to_string());
+        let mark = format!("fetch {name} {url} since {since}");
+        let last = match before.fetched_at {
+            Some(at) => format!("It was last fetched at {}.", at.strftime("%Y-%m-%d %H:%M UTC")),
+            None => "It has never been fetched: reports that need it wait until it is.".to_owned(),
+        };
+        let notice = Notice::Trouble {
+            subject: format!("the repository {name} cannot be fetched"),
+            text: format!(
+                "{error}\n\n{last} It is tried again, later and later; blame goes on with what is there. You \
+                 are not told again before it has worked once. /healthz shows how it stands.\n\nTo try it as \
+                 the daemon does, run as its user:\n  git ls-remote {url}\n"
+            ),
+        };
+        let message_id = new_message_id(&self.0.settings.sender);
+        let now = self.0.clock.now().as_millisecond();
+        let owe = move |tx: &crate::store::Tx<'_>| {
+            tx.owe(None, &mark, &contact, &message_id, &notice, now).map(drop)
+        };
+        if self.write(owe).await {
+            (self.0.owed)();
+        }
+    }
+
+    async fn write(
+        &self,
+        work: impl FnOnce(&crate::store::Tx<'_>) -> Result<(), crate::store::StoreError> + Send + 'static,
+    ) -> bool {
+        let store = self.0.store.clone();
+        let written = tokio::task::spawn_blocking(move || store.write(work)).await;
+        match written.expect("writing does not panic") {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "how it stands with a mirror cannot be stored");
+                false
+            }
+        }
+    }
+}
+
+/// When the mirror in `folder` was last fetched.
+fn stamp_of(folder: &Path) -> Option<Timestamp> {
+    let text = std::fs::read_to_string(folder.join(STAMP)).ok()?;
+    Timestamp::from_millisecond(text.trim().parse().ok()?).ok()
+}
