@@ -93,6 +93,7 @@ struct Inner {
     store: Store,
     surveyor: Arc<Surveyor>,
     blamer: Blamer,
+    mirrors: Mirrors,
     clock: Clock,
     settings: Settings,
     projects: HashMap<ProjectId, Project>,
@@ -120,7 +121,7 @@ impl Pipeline {
     #[must_use]
     pub fn start(
         store: Store,
-        blamer: Blamer,
+        (blamer, mirrors): (Blamer, Mirrors),
         clock: Clock,
         settings: Settings,
         owed: impl Fn() + Send + 'static,
@@ -132,6 +133,7 @@ impl Pipeline {
             surveyor: Arc::new(Surveyor::new(blamer.clone())),
             store,
             blamer,
+            mirrors,
             clock,
             settings,
             projects,
