@@ -86,10 +86,17 @@ fn a_repository_elsewhere_is_fetched_and_blamed() {
 
     // A branch that was rewritten, and a signal.
     let third = repo.commit("Cyd", &[first], &tree(&[("feed.py", &moved.replace("''", "'{}'"))]));
+    let before = state(&daemon)["fetched_at"].clone();
     daemon.signal("HUP");
-    eventually("the fetch on SIGHUP", || {
-        (report_at(&daemon, &third.to_string())["place"]["revision"] == third.to_string()).then_some(())
-    });
+    eventually("the fetch on SIGHUP", || (state(&daemon)["fetched_at"] != before).then_some(()));
+    let answer = report_at(&daemon, &third.to_string());
+    assert_eq!(answer["place"]["revision"], third.to_string(), "{answer}");
+
+    // And one that only a report speaks of.
+    let again = FEED.replace("loads(text)", "loads(text or 'null')");
+    let fourth = repo.commit("Dan", &[third], &tree(&[("feed.py", &again)]));
+    let answer = report_at(&daemon, &fourth.to_string());
+    assert_eq!(answer["author"]["mail"], "dan@example.org", "{answer}");
 
     assert_eq!(daemon.fetch("shop", "").status, 401);
     assert_eq!(daemon.fetch("other", KEY).status, 404);

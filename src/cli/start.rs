@@ -187,18 +187,18 @@ impl Daemon {
             addresses: config.policy.addresses.clone(),
         };
         let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), pages);
-        let (pipeline, running) =
-            Pipeline::start(store.clone(), blamer.clone(), clock.clone(), settings, wake.clone());
-        let mirrors = Mirrors::start(
+        let mirrors = Mirrors::new(
             house::mirrors(config, &projects),
             house::mirror_settings(config, &notify.from),
-            (store.clone(), blamer.clone(), clock),
-            wake,
-            {
-                let pipeline = pipeline.clone();
-                move || pipeline.look_again()
-            },
+            (store.clone(), blamer.clone(), clock.clone()),
+            wake.clone(),
         );
+        let sources = (blamer.clone(), mirrors.clone());
+        let (pipeline, running) = Pipeline::start(store.clone(), sources, clock, settings, wake);
+        mirrors.begin({
+            let pipeline = pipeline.clone();
+            move || pipeline.look_again()
+        });
         let hangups = tokio::spawn(fetch_on_hangup(mirrors.clone()));
         let taken = house::intake_settings(config, &projects, &notify.public_url);
         let intake = Intake::new(store.clone(), pipeline.clone(), mirrors.clone(), taken);

@@ -8,8 +8,9 @@ use tokio::task::{self, JoinError, JoinSet};
 
 use super::Pipeline;
 use super::ledger::{BlameOutcome, Blamed, Entry, Incoming};
-use crate::blame::BlameError;
-use crate::store::{Parked, StoreError};
+use crate::blame::{Basis, BlameError};
+use crate::report::Report;
+use crate::store::{Parked, ProjectId, StoreError};
 use crate::triage::walk::{Outcome, walk};
 
 /// Places under way at once. Blame has threads of its own; this is enough to keep them all busy.
@@ -144,10 +145,12 @@ async fn enter(pipeline: &Pipeline, key: Vec<u8>, outcome: BlameOutcome) {
 /// # Errors
 /// Those worth another try; one that would come again is an answer.
 async fn find_out(pipeline: &Pipeline, parked: Parked) -> Result<Blamed, BlameError> {
-    let surveying = pipeline.clone();
     let project = parked.project;
-    let survey = tokio::task::spawn_blocking(move || surveying.survey(project, parked.report));
-    let incoming = survey.await.expect("a survey does not panic");
+    let report = parked.report.clone();
+    let mut incoming = survey(pipeline, project, parked.report).await;
+    if fetch_missing(pipeline, project, &incoming).await {
+        incoming = survey(pipeline, project, report).await;
+    }
     let incoming = Incoming { id: parked.report_id, ..incoming };
     let survey = incoming.survey.as_ref().map_err(Clone::clone)?;
     let rulebook = pipeline
@@ -162,6 +165,28 @@ async fn find_out(pipeline: &Pipeline, parked: Parked) -> Result<Blamed, BlameEr
         Err(error) if !is_final(&error, parked.attempts) => Err(error),
         blame => Ok(Blamed { incoming, answer: Some((suspect, blame)) }),
     }
+}
+
+async fn survey(pipeline: &Pipeline, project: ProjectId, report: Report) -> Incoming {
+    let pipeline = pipeline.clone();
+    let survey = tokio::task::spawn_blocking(move || pipeline.survey(project, report));
+    survey.await.expect("a survey does not panic")
+}
+
+/// Has mirrors fetched where a report names a commit that none of its project's repositories has. True where
+/// it may be there by now.
+async fn fetch_missing(pipeline: &Pipeline, project: ProjectId, incoming: &Incoming) -> bool {
+    let Ok(survey) = &incoming.survey else { return false };
+    if survey.revisions.iter().any(|(_, resolved)| resolved.basis == Basis::Named) {
+        return false;
+    }
+    let mut fetched = false;
+    for (name, resolved) in &survey.revisions {
+        if resolved.basis == Basis::NamedButMissing {
+            fetched |= pipeline.0.mirrors.fetch_missing(project, name).await;
+        }
+    }
+    fetched
 }
 
 fn is_final(error: &BlameError, attempts: u32) -> bool {

@@ -1,5 +1,5 @@
 //! Keeps the mirrors of repositories that are elsewhere up to date: at the start, on a timer, when somebody
-//! asks. Each has a task of its own, so that one that hangs keeps no other waiting.
+//! asks, when a report names a commit that is not there. Each has a task of its own, so that one that hangs keeps no other waiting.
 //!
 //! A fetch that fails is tried again, later and later, and told once to the default contact: a mirror that
 //! has never been fetched at once, another when it has failed a few times. Blame goes on with what is there.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use lettre::message::Mailbox;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::blame::Blamer;
 use crate::blame::mirror::{FetchError, Mirror};
@@ -28,6 +28,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(3600);
 const FAILURES_TOLD: u32 = 3;
 /// How long a fetch under way may take to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(4);
+/// How often at most a mirror is fetched because a report names a commit that it has not.
+const BETWEEN_MISSES: Duration = Duration::from_secs(60);
+/// How long such a report waits for it.
+const MISSING_WAIT: Duration = Duration::from_secs(30);
 /// Where in a mirror it stands when it was fetched, in milliseconds since 1970 UTC.
 const STAMP: &str = "blamed-fetched";
 
@@ -71,8 +75,6 @@ struct Inner {
     stop: Arc<AtomicBool>,
     /// Called when a mail is owed.
     owed: Box<dyn Fn() + Send + Sync>,
-    /// Called when there is something new to read.
-    fetched: Box<dyn Fn() + Send + Sync>,
 }
 
 struct Kept {
@@ -80,18 +82,19 @@ struct Kept {
     projects: Vec<ProjectId>,
     asked: Notify,
     state: watch::Sender<MirrorState>,
+    /// When it was last fetched for want of a commit; held while it is.
+    missed: Mutex<Option<Instant>>,
 }
 
 impl Mirrors {
-    /// Begins to fetch `mirrors`, each with the projects whose code it is. `owed` is called whenever a mail is
-    /// owed, `fetched` after each fetch that succeeded where the one before had not.
+    /// The mirrors, each with the projects whose code it is; nothing is fetched before [`Mirrors::begin`].
+    /// `owed` is called whenever a mail is owed.
     #[must_use]
-    pub fn start(
+    pub fn new(
         mirrors: Vec<(Mirror, Vec<ProjectId>)>,
         settings: MirrorSettings,
         (store, blamer, clock): (Store, Blamer, Clock),
         owed: impl Fn() + Send + Sync + 'static,
-        fetched: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let kept = mirrors.into_iter().map(|(mirror, projects)| {
             let state = MirrorState { fetched_at: stamp_of(&mirror.folder), ..MirrorState::default() };
@@ -100,23 +103,19 @@ impl Mirrors {
                 projects,
                 asked: Notify::new(),
                 state: watch::Sender::new(state),
+                missed: Mutex::default(),
             }
         });
-        let inner = Inner {
-            kept: kept.collect(),
-            settings,
-            store,
-            blamer,
-            clock,
-            stop: Arc::default(),
-            owed: Box::new(owed),
-            fetched: Box::new(fetched),
-        };
-        let mirrors = Self(Arc::new(inner));
-        for at in 0..mirrors.0.kept.len() {
-            tokio::spawn(mirrors.clone().keep(at));
+        let (kept, stop) = (kept.collect(), Arc::default());
+        Self(Arc::new(Inner { kept, settings, store, blamer, clock, stop, owed: Box::new(owed) }))
+    }
+
+    /// Fetches each now and from time to time. `fetched` is called after each fetch that succeeded where the
+    /// one before had not: there is something to read.
+    pub fn begin(&self, fetched: impl Fn() + Clone + Send + Sync + 'static) {
+        for at in 0..self.0.kept.len() {
+            tokio::spawn(self.clone().keep(at, fetched.clone()));
         }
-        mirrors
     }
 
     /// Has all fetched at once.
@@ -135,6 +134,24 @@ impl Mirrors {
         kept.asked.notify_one();
         let done = tokio::time::timeout(wait, state.wait_for(|state| state.ended > begun)).await;
         Some(done.ok().and_then(|done| Some(done.ok()?.clone())))
+    }
+
+    /// Fetches a repository that lacks a commit which a report names, unless that was just done or does not
+    /// work. True where another look is worth it.
+    pub(super) async fn fetch_missing(&self, project: ProjectId, name: &str) -> bool {
+        let asked = Instant::now();
+        let Some(kept) = self.0.kept.iter().find(|kept| kept.mirror.name == name) else { return false };
+        let mut missed = kept.missed.lock().await;
+        match *missed {
+            // It was done for another report meanwhile.
+            Some(at) if at > asked => return true,
+            Some(at) if at.elapsed() < BETWEEN_MISSES => return false,
+            _ if kept.state.borrow().failures > 0 => return false,
+            _ => {}
+        }
+        let done = self.fetch(project, name, MISSING_WAIT).await;
+        *missed = Some(Instant::now());
+        matches!(done, Some(Some(state)) if state.error.is_none())
     }
 
     /// How it stands with each, by name.
@@ -156,11 +173,11 @@ impl Mirrors {
         let _ = tokio::time::timeout(GRACE, ended).await;
     }
 
-    async fn keep(self, at: usize) {
+    async fn keep(self, at: usize, fetched: impl Fn() + Send + Sync) {
         let (inner, kept) = (&self.0, &self.0.kept[at]);
         while !inner.stop.load(Ordering::Relaxed) {
             kept.state.send_modify(|state| state.begun += 1);
-            let failures = self.fetch_now(kept).await;
+            let failures = self.fetch_now(kept, &fetched).await;
             kept.state.send_modify(|state| state.ended = state.begun);
             let wait = match failures {
                 0 => inner.settings.every,
@@ -177,7 +194,7 @@ impl Mirrors {
     }
 
     /// Fetches one, and says how often that has failed in a row by now.
-    async fn fetch_now(&self, kept: &Kept) -> u32 {
+    async fn fetch_now(&self, kept: &Kept, news: &(impl Fn() + Sync)) -> u32 {
         let inner = &self.0;
         let repository = kept.mirror.name.as_str();
         let before = kept.state.borrow().clone();
@@ -190,7 +207,9 @@ impl Mirrors {
         let fetched = tokio::task::spawn_blocking(move || mirror.fetch(timeout, &stop)).await;
         let error = match fetched {
             Ok(Ok(())) => {
-                self.succeeded(kept, &before, begun.elapsed()).await;
+                if self.succeeded(kept, &before, begun.elapsed()).await {
+                    news();
+                }
                 return 0;
             }
             Ok(Err(FetchError::Stopped)) => return before.failures,
@@ -208,7 +227,8 @@ impl Mirrors {
         failures
     }
 
-    async fn succeeded(&self, kept: &Kept, before: &MirrorState, took: Duration) {
+    /// Notes a fetch; says whether what waited for it may be tried again.
+    async fn succeeded(&self, kept: &Kept, before: &MirrorState, took: Duration) -> bool {
         let inner = &self.0;
         let (repository, millis) = (kept.mirror.name.as_str(), took.as_millis());
         if before.fetched_at.is_none() || before.failures > 0 {
@@ -221,16 +241,12 @@ impl Mirrors {
             tracing::info!(repository, %error, "when it was fetched cannot be noted; a restart will not know");
         }
         inner.blamer.changed(repository);
-        if before.fetched_at.is_none() || before.failures > 0 {
-            // What could not be blamed for want of it need not wait any longer.
-            let retried = self.write(move |tx| tx.retry_parked(now.as_millisecond())).await;
-            if retried {
-                (inner.fetched)();
-            }
-        }
         kept.state.send_modify(|state| {
             (state.fetched_at, state.failures, state.error) = (Some(now), 0, None);
         });
+        // What could not be blamed for want of it need not wait any longer.
+        let is_news = before.fetched_at.is_none() || before.failures > 0;
+        is_news && self.write(move |tx| tx.retry_parked(now.as_millisecond())).await
     }
 
     /// Tells the default contact, once since the last fetch that succeeded: also where the daemon was

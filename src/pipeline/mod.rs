@@ -94,6 +94,7 @@ struct Inner {
     store: Store,
     surveyor: Arc<Surveyor>,
     blamer: Blamer,
+    mirrors: Mirrors,
     clock: Clock,
     settings: Settings,
     projects: HashMap<ProjectId, Project>,
@@ -121,7 +122,7 @@ impl Pipeline {
     #[must_use]
     pub fn start(
         store: Store,
-        blamer: Blamer,
+        (blamer, mirrors): (Blamer, Mirrors),
         clock: Clock,
         settings: Settings,
         owed: impl Fn() + Send + 'static,
@@ -133,6 +134,7 @@ impl Pipeline {
             surveyor: Arc::new(Surveyor::new(blamer.clone())),
             store,
             blamer,
+            mirrors,
             clock,
             settings,
             projects,
