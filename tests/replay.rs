@@ -17,8 +17,8 @@ use bstr::BStr;
 use daemon::{Daemon, eventually};
 use serde_json::Value;
 
-/// The line that is responsible (repository, path, number), and the cases that end there. They follow
-/// from the frames noted beside each case by the rules of the walk.
+/// The line that is responsible (repository, path, number), and the cases that end there. Recorded from a run,
+/// and compared with the frames that were sent; the author is asked of git each time.
 #[rustfmt::skip]
 const EXPECTED: &[(&str, &str, u32, &[&str])] = &[
     ("storefront", "lib/cart.js", 16, &[

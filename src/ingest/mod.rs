@@ -5,6 +5,7 @@
 //! why, in JSON, and what to do about it.
 
 pub mod airbrake;
+mod anything;
 mod bytes;
 mod deploys;
 pub mod error;
