@@ -110,6 +110,7 @@ fn the_example_configuration_has_every_key_and_no_other() {
         "[scrub]",
         "[web]",
         "[blame]",
+        "[flawless]",
         "[[project]]",
         "[[project]]\n[[project.repository]]",
         "[[project]]\n[[project.library]]",

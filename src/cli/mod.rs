@@ -8,6 +8,7 @@ mod deploy;
 mod explain;
 mod house;
 mod known;
+mod listen;
 mod report;
 mod rules;
 mod settings;

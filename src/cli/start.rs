@@ -5,20 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
 use bstr::{BString, ByteSlice};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
-use tower_http::catch_panic::CatchPanicLayer;
+use tokio::sync::watch;
 
 use super::house::{self, Registered};
-use super::{Failure, Place, print_line};
+use super::{Failure, Place, listen, print_line};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN, Source};
@@ -29,14 +22,6 @@ use crate::store::Store;
 use crate::telemetry;
 use crate::web::{self, SignIn, Web};
 
-/// How long a client may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections at once; more wait to be accepted.
-const MOST_CONNECTIONS: usize = 512;
-/// How long what is under way may take when the daemon is told to stop.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long to wait where a connection could not be accepted: for want of file descriptors, mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How often the commit-graphs that make blame fast are brought up to date.
 const GRAPHS_EVERY: Duration = Duration::from_secs(3600);
 
@@ -141,6 +126,7 @@ pub(super) struct Daemon {
     outbox: Arc<Outbox>,
     delivering: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
+    flawless: Option<Flawless>,
     stop: watch::Sender<bool>,
     upkeep: tokio::task::JoinHandle<()>,
     mirrors: Mirrors,
@@ -150,19 +136,36 @@ pub(super) struct Daemon {
     web: Web,
 }
 
+/// Where Flawless's clients report to.
+struct Flawless {
+    address: SocketAddr,
+    project: String,
+    server: tokio::task::JoinHandle<()>,
+}
+
+/// A listener, and the address that it has got.
+async fn bind(address: SocketAddr, hint: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Wrong(format!("cannot listen on {address}: {error}\n\nhint: {hint}")))?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    Ok((listener, address))
+}
+
 impl Daemon {
     /// Starts everything that `config` says.
     ///
     /// # Errors
     /// The data directory or the address cannot be used, or the mail settings are wrong.
     pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, Failure> {
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            Failure::Wrong(format!(
-                "cannot listen on {}: {error}\n\nhint: pass another address with --listen; port 0 takes a free one",
-                config.listen
-            ))
-        })?;
-        let address = listener.local_addr().map_err(Failure::failed)?;
+        let hint = "pass another address with --listen; port 0 takes a free one";
+        let (listener, address) = bind(config.listen, hint).await?;
+        let flawless = match &config.flawless {
+            Some(flawless) => {
+                Some(bind(flawless.listen, "set another `listen` in the section [flawless]").await?)
+            }
+            None => None,
+        };
         // After the address is had: a daemon that cannot start leaves nothing behind.
         let store = Store::open(&config.data_dir).map_err(house::failure)?;
         let projects = house::register(config, &store, &clock)?;
@@ -202,8 +205,13 @@ impl Daemon {
         let hangups = tokio::spawn(fetch_on_hangup(mirrors.clone()));
         let taken = house::intake_settings(config, &projects, &notify.public_url);
         let intake = Intake::new(store.clone(), pipeline.clone(), mirrors.clone(), taken);
-        let routes = intake.router().merge(web.clone().router());
-        let server = tokio::spawn(serve(listener, routes, stopped));
+        let routes = intake.clone().router().merge(web.clone().router());
+        let server = tokio::spawn(listen::serve(listener, routes, stopped.clone()));
+        let flawless = flawless.map(|(listener, address)| {
+            let project = &projects[config.flawless_project()];
+            let server = listen::serve_flawless(listener, intake, project.id, stopped);
+            Flawless { address, project: project.name.clone(), server: tokio::spawn(server) }
+        });
         let upkeep = tokio::spawn(keep_graphs(blamer.clone()));
         Ok(Self {
             upkeep,
@@ -218,6 +226,7 @@ impl Daemon {
             outbox,
             delivering,
             server,
+            flawless,
             stop,
             notify,
             web,
@@ -230,7 +239,12 @@ impl Daemon {
         let _ = self.stop.send(true);
         self.upkeep.abort();
         self.hangups.abort();
-        let (_, _) = tokio::join!(self.mirrors.stop(), self.server);
+        let flawless = async {
+            if let Some(flawless) = self.flawless {
+                let _ = flawless.server.await;
+            }
+        };
+        let (_, _, ()) = tokio::join!(self.mirrors.stop(), self.server, flawless);
         self.running.stop(self.pipeline).await;
         self.outbox.stop();
         let _ = self.delivering.await;
@@ -271,6 +285,10 @@ impl Daemon {
                 let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
                 print_line(&format!("  Sentry DSN {scheme}://{key}@{host}/{}", project.id.0))?;
             }
+        }
+        if let Some(Flawless { address, project, .. }) = &self.flawless {
+            let address = house::reachable(*address);
+            print_line(&format!("Flawless clients report to {address}, project {project}"))?;
         }
         print_line(&house::where_mails_go(&self.notify))?;
         print_line(&format!("data is kept in {}", config.data_dir.display()))?;
@@ -359,46 +377,5 @@ async fn keep_graphs(blamer: Blamer) {
             tracing::info!(%error, "a commit-graph cannot be kept; blame does without, slower");
         }
         tokio::time::sleep(GRAPHS_EVERY).await;
-    }
-}
-
-/// Serves until told to stop; then gives what is under way some time, and leaves the rest: nothing of it was
-/// acknowledged.
-async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
-    let routes = routes.layer(CatchPanicLayer::new());
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let under_way = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    loop {
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            accepted = accepted => accepted,
-            // An error says that the other end is gone, which is a reason to stop as well.
-            _ = stopped.wait_for(|stop| *stop) => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(routes.clone().layer(Extension(ConnectInfo(peer))));
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = under_way.watch(connection);
-        tokio::spawn(async move {
-            // How a client leaves is its own affair.
-            let _ = connection.await;
-            drop(place);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(GRACE, under_way.shutdown()).await.is_err() {
-        tracing::warn!(grace_s = GRACE.as_secs(), "some connections did not end in time; they are dropped");
     }
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub fetch: Fetch,
     /// Whether the pages need signing in.
     pub sign_in: SignIn,
+    /// Where Flawless's clients report to. `None`: nowhere.
+    pub flawless: Option<Flawless>,
     /// Whose errors are taken. Empty: the repository of the current folder is the one project.
     pub projects: Vec<Project>,
 }
@@ -98,6 +100,15 @@ pub struct Blame {
     pub deadline: Duration,
 }
 
+/// Where Flawless's clients report to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flawless {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The project that their reports are of. `None`: the only one.
+    pub project: Option<String>,
+}
+
 /// How repositories that are elsewhere are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
@@ -122,6 +133,7 @@ impl Default for Config {
             blame: Blame::default(),
             fetch: Fetch::default(),
             sign_in: SignIn::default(),
+            flawless: None,
             projects: Vec::new(),
         }
     }
@@ -168,6 +180,13 @@ impl Config {
         }
     }
 
+    /// The index of the project that Flawless's clients report to.
+    #[must_use]
+    pub fn flawless_project(&self) -> usize {
+        let named = self.flawless.as_ref().and_then(|flawless| flawless.project.as_ref());
+        named.and_then(|name| self.projects.iter().position(|project| project.name == *name)).unwrap_or(0)
+    }
+
     /// Reads a configuration file. Relative paths in it start from its folder.
     ///
     /// # Errors
@@ -207,9 +226,7 @@ pub enum ConfigError {
 
 fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
     let default = Config::default();
-    let listen = top.parsed("listen", "write an address and a port, such as \"127.0.0.1:9029\"", |text| {
-        text.parse().map_err(|_| format!("{text:?} is no address to listen on"))
-    });
+    let listen = read_listen(top, "write an address and a port, such as \"127.0.0.1:9029\"");
     let public_url = top.parsed("public_url", "such as \"https://blamed.example.com\"", |text| {
         let plain = text.starts_with("http://") || text.starts_with("https://");
         if plain {
@@ -225,6 +242,8 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
     let mut mail_section = top.section("mail");
     let (mail, addresses) = read_mail(&mut mail_section, folder);
     mail_section.finish();
+    let flawless_section = top.section("flawless");
+    let projects = read_projects(top, folder);
     Config {
         listen: listen.unwrap_or(default.listen),
         public_url,
@@ -238,8 +257,33 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         blame: read_blame(top.section("blame")),
         fetch: read_fetch(top.section("fetch")),
         sign_in: read_sign_in(top.section("web")),
-        projects: read_projects(top, folder),
+        flawless: read_flawless(flawless_section, &projects),
+        projects,
     }
+}
+
+fn read_listen(section: &mut Section<'_>, hint: &str) -> Option<SocketAddr> {
+    section.parsed("listen", hint, |text| {
+        text.parse().map_err(|_| format!("{text:?} is no address to listen on"))
+    })
+}
+
+fn read_flawless(mut section: Section<'_>, projects: &[Project]) -> Option<Flawless> {
+    let listen = read_listen(&mut section, "write an address and a port, such as \"127.0.0.1:9028\"");
+    let project = section.string("project");
+    match &project {
+        Some(named) if !projects.iter().any(|project| project.name == named.value) => {
+            let said = format!("`flawless.project`: no project is called {:?}", named.value);
+            section.problem(named.span.clone(), said, "");
+        }
+        None if listen.is_some() && projects.len() > 1 => {
+            let said = "`flawless.project` is missing: its clients do not say which project they are of";
+            section.problem(section.span(), said, &format!("add project = {:?}", projects[0].name));
+        }
+        _ => {}
+    }
+    section.finish();
+    listen.map(|listen| Flawless { listen, project: project.map(|project| project.value) })
 }
 
 /// A level, or levels by module, which the log's own reader would take any word for.
@@ -461,6 +505,8 @@ mod tests {
         check("[mail]\nignore_vcs_email_domain = true\n", "needs `mail.email_domain`");
         check("[limits]\nunpacked_bytes = 2048\n", "less than `limits.body_bytes`");
         check("[[project]]\nname = \"a\"\nkey = \"short\"\n", "32 hexadecimal digits");
+        check("[flawless]\nlisten = \"x\"\n", "no address to listen on");
+        check("[flawless]\nproject = \"x\"\n", "no project is called \"x\"");
         check("mail = 3\n", "`mail` is a section, not an integer");
     }
 

@@ -20,8 +20,9 @@ const WRAPPER: &str = "flawless/client/client.py";
 const VERSION: u32 = 0x8001_0000;
 const REPLY: u32 = 2;
 const EXCEPTION: u32 = 3;
-/// Thrift's code for a method that the server does not have.
+/// Thrift's codes for what can be wrong with a call.
 const UNKNOWN_METHOD: u32 = 1;
+const INTERNAL_ERROR: u32 = 6;
 /// Thrift's types on the wire.
 const STOP: u8 = 0;
 const BOOL: u8 = 2;
@@ -64,20 +65,25 @@ pub enum Request {
 /// If it is no Thrift call, or its parts reach beyond its end.
 pub fn decode(message: &[u8]) -> Result<Call, DecodeError> {
     let mut cursor = Cursor::new(message);
-    let first = u32::from_be_bytes(cursor.array()?);
-    // Older clients send no version, but the name's length first and the kind behind the name.
-    let is_versioned = first & 0xffff_0000 == VERSION;
-    let name = if is_versioned { string(&mut cursor)? } else { lossy(cursor.take(first as usize)?) };
-    if !is_versioned {
-        cursor.byte()?;
-    }
-    let sequence = i32::from_be_bytes(cursor.array()?);
+    let (name, sequence) = head(&mut cursor)?;
     let request = match name.as_str() {
         "record_error" => Request::RecordError(Box::new(record_error(&mut cursor)?)),
         "ping" => Request::Ping,
         _ => Request::Unknown,
     };
     Ok(Call { name, sequence, request })
+}
+
+/// The name and the number of a call.
+fn head(cursor: &mut Cursor) -> Result<(String, i32), DecodeError> {
+    let first = u32::from_be_bytes(cursor.array()?);
+    // Older clients send no version, but the name's length first and the kind behind the name.
+    let is_versioned = first & 0xffff_0000 == VERSION;
+    let name = if is_versioned { string(cursor)? } else { lossy(cursor.take(first as usize)?) };
+    if !is_versioned {
+        cursor.byte()?;
+    }
+    Ok((name, i32::from_be_bytes(cursor.array()?)))
 }
 
 /// The reply to a call, with the length before it: that it was done, or that there is no such method.
@@ -87,17 +93,36 @@ pub fn reply(call: &Call) -> Vec<u8> {
         Request::RecordError(_) => (REPLY, vec![STOP]),
         Request::Ping => (REPLY, vec![BOOL, 0, 0, 1, STOP]),
         Request::Unknown => {
-            let mut result = vec![STRING, 0, 1];
-            put_string(&mut result, &format!("no method {:?} here", call.name));
-            result.extend([I32, 0, 2]);
-            result.extend(UNKNOWN_METHOD.to_be_bytes());
-            result.push(STOP);
-            (EXCEPTION, result)
+            (EXCEPTION, exception(UNKNOWN_METHOD, &format!("no method {:?} here", call.name)))
         }
     };
+    message(kind, &call.name, call.sequence, &result)
+}
+
+/// The reply to a call that was not done, with the length before it: the client raises it as an error of its
+/// own. Where the head of `call` cannot be read, it is taken for the one call that clients make.
+#[must_use]
+pub fn refusal(call: &[u8], why: &str) -> Vec<u8> {
+    let head = head(&mut Cursor::new(call));
+    let (name, sequence) = head.unwrap_or_else(|_| ("record_error".to_owned(), 0));
+    message(EXCEPTION, &name, sequence, &exception(INTERNAL_ERROR, why))
+}
+
+/// Thrift's `TApplicationException`.
+fn exception(code: u32, why: &str) -> Vec<u8> {
+    let mut result = vec![STRING, 0, 1];
+    put_string(&mut result, why);
+    result.extend([I32, 0, 2]);
+    result.extend(code.to_be_bytes());
+    result.push(STOP);
+    result
+}
+
+/// A message, with the length before it.
+fn message(kind: u32, name: &str, sequence: i32, result: &[u8]) -> Vec<u8> {
     let mut message = (VERSION | kind).to_be_bytes().to_vec();
-    put_string(&mut message, &call.name);
-    message.extend(call.sequence.to_be_bytes());
+    put_string(&mut message, name);
+    message.extend(sequence.to_be_bytes());
     message.extend(result);
     let length = u32::try_from(message.len()).expect("a name is no longer than the call that it came in");
     [&length.to_be_bytes()[..], &message].concat()
@@ -307,6 +332,9 @@ mod tests {
         let other = decode(&call("quit")).unwrap();
         assert_eq!(other.request, Request::Unknown);
         assert_eq!(reply(&other)[4..8], [0x80, 0x01, 0x00, 0x03]);
+        let refused = refusal(&call("ping"), "not now");
+        assert_eq!(refused[4..20], *b"\x80\x01\x00\x03\x00\x00\x00\x04ping\x00\x00\x00\x07");
+        assert_eq!(refused[20..], *b"\x0b\x00\x01\x00\x00\x00\x07not now\x08\x00\x02\x00\x00\x00\x06\x00");
         let old = decode(b"\x00\x00\x00\x04ping\x01\x00\x00\x00\x07\x00").unwrap();
         assert_eq!(old, ping);
     }

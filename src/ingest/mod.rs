@@ -11,6 +11,7 @@ mod deploys;
 pub mod error;
 mod fetches;
 pub mod flawless;
+mod flawless_calls;
 pub mod frames;
 pub mod honeybadger;
 pub mod inflate;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -48,6 +49,7 @@ use self::otlp::Signal;
 use self::protocol::{Decoded, Protocol};
 use self::scrub::Scrubber;
 use crate::pipeline::{Answer, Mirrors, Pipeline, Receipt, Refusal, Standing};
+use crate::report::Report;
 use crate::store::{Project, ProjectId, Store};
 
 pub use self::protocol::decode_any;
@@ -186,7 +188,7 @@ impl Intake {
         let body =
             body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
 
-        let turn = Arc::clone(&self.0.decoding).acquire_owned().await.expect("never closed");
+        let turn = self.turn().await;
         let unpacked = self.unpack(&parts.headers, body).await?;
         let project = match project {
             Some(project) => project,
@@ -195,18 +197,31 @@ impl Intake {
                 self.project(key).await?
             }
         };
-        let (decoded, _held) = self.decode(protocol, &parts, unpacked, project.id).await?;
+        let kind = text(&parts.headers, header::CONTENT_TYPE).to_owned();
+        let client_id = text(&parts.headers, HeaderName::from_static("idempotency-key")).to_owned();
+        let decoded = self.decode(unpacked, {
+            let kind = kind.clone();
+            move |inner, body| {
+                let mut decoded = protocol.decode(&kind, body, inner.settings.unpacked_bytes)?;
+                for (n, report) in decoded.reports.iter_mut().enumerate() {
+                    if report.client_id.is_none() && !client_id.is_empty() {
+                        report.client_id = Some(format!("{client_id}/{n}"));
+                    }
+                    inner.make_ready(project.id, report);
+                }
+                Ok(decoded)
+            }
+        });
+        let (Decoded { reports, event_id }, _held) = decoded.await?;
         drop(turn);
-        let Decoded { reports, event_id } = decoded;
         let receipts =
             if reports.is_empty() { Vec::new() } else { self.0.pipeline.accept(project.id, reports).await? };
         if let (Protocol::Blamed, Some(wait)) = (protocol, wait) {
             return self.answer_when_decided(&receipts, wait).await;
         }
         let ids: Vec<String> = receipts.into_iter().map(|receipt| receipt.id).collect();
-        let kind = text(&parts.headers, header::CONTENT_TYPE);
         let (status, headers, body) =
-            protocol.taken(&ids, event_id.as_deref(), kind, &self.0.settings.public_url);
+            protocol.taken(&ids, event_id.as_deref(), &kind, &self.0.settings.public_url);
         let mut response = (status, body).into_response();
         response.headers_mut().extend(headers);
         Ok(response)
@@ -242,36 +257,22 @@ impl Intake {
         Ok(unpacked.await.map_err(|_| Problem::ours("unpacking"))??.into())
     }
 
-    /// The reports in a body, scrubbed and within their limits, and the leave to hold them until they are
-    /// stored.
-    async fn decode(
+    /// Leave to unpack and decode; there is so much of it only.
+    async fn turn(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.0.decoding).acquire_owned().await.expect("never closed")
+    }
+
+    /// Has `work` decode a body, off the async threads; gives the leave to hold what it makes until that is
+    /// stored, too.
+    async fn decode<T: Send + 'static>(
         &self,
-        protocol: Protocol,
-        parts: &Parts,
         body: Bytes,
-        project: ProjectId,
-    ) -> Result<(Decoded, OwnedSemaphorePermit), Problem> {
-        let content_type = text(&parts.headers, header::CONTENT_TYPE).to_owned();
-        let client_id = text(&parts.headers, HeaderName::from_static("idempotency-key")).to_owned();
+        work: impl FnOnce(&Inner, &[u8]) -> Result<T, DecodeError> + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), Problem> {
         let bytes = u32::try_from(body.len().min(HELD_BYTES)).expect("the limit fits");
         let held = Arc::clone(&self.0.held).try_acquire_many_owned(bytes).map_err(|_| Refusal::Busy)?;
         let inner = Arc::clone(&self.0);
-        let decoded = tokio::task::spawn_blocking(move || -> Result<_, DecodeError> {
-            let settings = &inner.settings;
-            let mut decoded = protocol.decode(&content_type, &body, settings.unpacked_bytes)?;
-            for (n, report) in decoded.reports.iter_mut().enumerate() {
-                if report.client_id.is_none() && !client_id.is_empty() {
-                    report.client_id = Some(format!("{client_id}/{n}"));
-                }
-                cut_machinery(report);
-                // Before anything is cut: half a secret is still one, and is not known for it.
-                if !settings.unscrubbed.contains(&project) {
-                    settings.scrubber.scrub(report);
-                }
-                settings.report.apply(report);
-            }
-            Ok(decoded)
-        });
+        let decoded = tokio::task::spawn_blocking(move || work(&inner, &body));
         Ok((decoded.await.map_err(|_| Problem::ours("decoding"))??, held))
     }
 
@@ -293,6 +294,18 @@ impl Intake {
             _ => json!({ "id": receipts.first().map(|receipt| &receipt.id), "reports": answers }),
         };
         Ok((status, Json(body)).into_response())
+    }
+}
+
+impl Inner {
+    /// Brings a decoded report of a project into the shape in which it is kept.
+    fn make_ready(&self, project: ProjectId, report: &mut Report) {
+        cut_machinery(report);
+        // Before anything is cut: half a secret is still one, and is not known for it.
+        if !self.settings.unscrubbed.contains(&project) {
+            self.settings.scrubber.scrub(report);
+        }
+        self.settings.report.apply(report);
     }
 }
 
@@ -392,6 +405,11 @@ struct Problem {
 impl Problem {
     fn new(status: StatusCode, said: impl Into<String>) -> Self {
         Self { status, body: json!({ "error": said.into() }) }
+    }
+
+    /// The sentence.
+    fn said(&self) -> &str {
+        self.body["error"].as_str().unwrap_or_default()
     }
 
     fn no_key() -> Self {

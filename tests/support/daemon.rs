@@ -19,6 +19,8 @@ pub struct Daemon {
     pub key: String,
     /// Makes the first admin of the pages, as long as there is none.
     pub admin_link: Option<String>,
+    /// Where clients of Flawless report to, if they may.
+    pub flawless: Option<String>,
 }
 
 /// What the daemon answered.
@@ -73,10 +75,14 @@ impl Daemon {
         let (url, key) = (after("blamed listens on "), after("key "));
         let said: Vec<String> =
             lines.by_ref().map_while(Result::ok).take_while(|line| !line.starts_with("curl")).collect();
+        let address = |line: &String| {
+            Some(line.strip_prefix("Flawless clients report to ")?.split(',').next()?.to_owned())
+        };
+        let flawless = said.iter().find_map(address);
         let admin_link = said.into_iter().find(|line| line.contains("/sign_in/"));
         // Read to its end, so that the daemon never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, url, key, admin_link }
+        Self { process, url, key, admin_link, flawless }
     }
 
     /// Sends a report; `query` such as `?wait=10`.
