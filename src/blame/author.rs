@@ -30,7 +30,7 @@ pub(super) fn read(objects: &Objects<'_>, commit: Oid, revision: Oid) -> Result<
 
 /// The lines that hold, weakest first: those of the revision asked, of the tip, of the work tree, and of
 /// the configured blob and file.
-fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Arc<Mailmap>, Stop> {
+pub(super) fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Arc<Mailmap>, Stop> {
     let mut known = objects.handle.mailmaps.borrow_mut();
     if let Some(mailmap) = known.get(&revision) {
         return Ok(Arc::clone(mailmap));

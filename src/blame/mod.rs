@@ -17,6 +17,7 @@
 //! that.
 
 mod author;
+mod authors;
 mod cache;
 mod commit_graph;
 mod guess;
@@ -34,6 +35,7 @@ mod tracer;
 mod types;
 mod upkeep;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -264,6 +266,27 @@ impl Blamer {
                 _ => Ok(None),
             })
         })
+    }
+
+    /// The commit that is the tip of a repository's tracked branch, and the addresses (in lower case, by
+    /// `.mailmap`) of whoever wrote commits up to it. Those up to `since` are left out. Blocks, for seconds where
+    /// the history is long.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such branch.
+    pub fn authors(
+        &self,
+        repository: &str,
+        since: Option<&str>,
+    ) -> Result<(CommitId, BTreeSet<String>), BlameError> {
+        let tip = self.resolve(repository, &RevisionHints::default())?.commit;
+        if since == Some(tip.0.as_str()) {
+            return Ok((tip, BTreeSet::new()));
+        }
+        let since = since.and_then(|since| Oid::from_str(since).ok());
+        let mails =
+            self.with_objects(repository, &tip, |objects, id| authors::since(objects, id, since).map(Ok))?;
+        Ok((tip, mails))
     }
 
     /// Lines of the lists of ignored commits, as of `commit`, that could not be read.

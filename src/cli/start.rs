@@ -17,13 +17,13 @@ use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN, Source};
 use crate::ingest::Intake;
 use crate::notify::{self, outbox::Outbox};
-use crate::pipeline::{self, Mirrors, Pipeline};
+use crate::pipeline::{self, Authors, Mirrors, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
 use crate::web::{self, SignIn, Web};
 
-/// How often the commit-graphs that make blame fast are brought up to date.
-const GRAPHS_EVERY: Duration = Duration::from_secs(3600);
+/// How often the commit-graphs that make blame fast, and the authors of the code, are brought up to date.
+const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// Run the daemon: take reports, blame, mail.
 ///
@@ -185,11 +185,14 @@ impl Daemon {
         let blamer = house::blamer(config);
         let settings = house::pipeline_settings(config, &projects, &notify.from);
         let pages = web::Settings {
-            sign_in: config.sign_in,
+            sign_in: config.web.sign_in,
             mail: notify.clone(),
             addresses: config.policy.addresses.clone(),
+            authors: config.web.authors,
         };
-        let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), pages);
+        let whose = settings.projects.iter().map(|project| (project.id, project.repositories.clone()));
+        let authors = Authors::new(store.clone(), blamer.clone(), whose.collect());
+        let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), authors.clone(), pages);
         let mirrors = Mirrors::new(
             house::mirrors(config, &projects),
             house::mirror_settings(config, &notify.from),
@@ -212,7 +215,7 @@ impl Daemon {
             let server = listen::serve_flawless(listener, intake, project.id, stopped);
             Flawless { address, project: project.name.clone(), server: tokio::spawn(server) }
         });
-        let upkeep = tokio::spawn(keep_graphs(blamer.clone()));
+        let upkeep = tokio::spawn(keep_up(blamer.clone(), authors));
         Ok(Self {
             upkeep,
             mirrors,
@@ -292,7 +295,7 @@ impl Daemon {
         }
         print_line(&house::where_mails_go(&self.notify))?;
         print_line(&format!("data is kept in {}", config.data_dir.display()))?;
-        if config.sign_in == SignIn::Off {
+        if config.web.sign_in == SignIn::Off {
             tracing::warn!("sign-in is off: whoever reaches this address may see and change everything");
         }
         if let Some(link) = self.web.first_admin_link().map_err(house::failure)? {
@@ -368,14 +371,18 @@ async fn fetch_on_hangup(mirrors: Mirrors) {
     }
 }
 
-/// Keeps the commit-graphs beside clones that have none, which make blame several times as fast.
-async fn keep_graphs(blamer: Blamer) {
+/// Keeps the commit-graphs beside clones that have none, which make blame several times as fast, and what is
+/// known of who writes the code.
+async fn keep_up(blamer: Blamer, authors: Authors) {
     loop {
+        if let Err(error) = authors.look().await {
+            tracing::warn!(%error, "who writes the code could not be kept");
+        }
         let blamer = blamer.clone();
         let troubles = tokio::task::spawn_blocking(move || blamer.keep_graphs()).await.unwrap_or_default();
         for error in troubles {
             tracing::info!(%error, "a commit-graph cannot be kept; blame does without, slower");
         }
-        tokio::time::sleep(GRAPHS_EVERY).await;
+        tokio::time::sleep(UPKEEP_EVERY).await;
     }
 }

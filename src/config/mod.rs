@@ -4,6 +4,7 @@
 
 mod document;
 mod projects;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,12 @@ use self::document::Section;
 pub use self::document::{Problem, Problems};
 use self::projects::read_projects;
 pub use self::projects::{Project, Repository, Source, folder_name};
+pub use self::web::Web;
+use self::web::read_web;
 use crate::ingest::scrub;
 use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
 use crate::triage::identity::AddressPolicy;
-use crate::web::SignIn;
 
 /// Where reports are taken unless something else is configured.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9029";
@@ -52,8 +54,8 @@ pub struct Config {
     pub blame: Blame,
     /// How repositories that are elsewhere are fetched.
     pub fetch: Fetch,
-    /// Whether the pages need signing in.
-    pub sign_in: SignIn,
+    /// Who may see the pages.
+    pub web: Web,
     /// Where Flawless's clients report to. `None`: nowhere.
     pub flawless: Option<Flawless>,
     /// Whose errors are taken. Empty: the repository of the current folder is the one project.
@@ -132,7 +134,7 @@ impl Default for Config {
             scrub: Scrub::default(),
             blame: Blame::default(),
             fetch: Fetch::default(),
-            sign_in: SignIn::default(),
+            web: Web::default(),
             flawless: None,
             projects: Vec::new(),
         }
@@ -256,7 +258,7 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
         scrub: read_scrub(top.section("scrub")),
         blame: read_blame(top.section("blame")),
         fetch: read_fetch(top.section("fetch")),
-        sign_in: read_sign_in(top.section("web")),
+        web: read_web(top.section("web")),
         flawless: read_flawless(flawless_section, &projects),
         projects,
     }
@@ -440,17 +442,6 @@ fn read_fetch(mut section: Section<'_>) -> Fetch {
     let timeout = section.integer("timeout_seconds", 1..=86_400).map(Duration::from_secs);
     section.finish();
     Fetch { every: every.unwrap_or(default.every), timeout: timeout.unwrap_or(default.timeout) }
-}
-
-fn read_sign_in(mut section: Section<'_>) -> SignIn {
-    let hint = "\"required\", or \"off\" for a closed network";
-    let sign_in = section.parsed("sign_in", hint, |text| match text {
-        "required" => Ok(SignIn::Required),
-        "off" => Ok(SignIn::Off),
-        _ => Err(format!("{text:?} is no way to sign in")),
-    });
-    section.finish();
-    sign_in.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! is the inbox row as it stands in the deciding transaction, not as it was when blame began. And the rules
 //! may change in between, so the walk is walked again then.
 
+mod authors;
 mod blaming;
 mod explain;
 mod keys;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use lettre::message::Mailbox;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
+pub use self::authors::Authors;
 pub use self::explain::{Explanation, explain};
 pub use self::ledger::{Receipt, Standing};
 pub use self::mirrors::{MirrorSettings, MirrorState, Mirrors};

@@ -47,6 +47,8 @@ pub struct Account {
     pub role: AccountRole,
     /// In milliseconds since 1970 UTC.
     pub created_at: i64,
+    /// Whether it sees some projects only: see [`Tx::reach_of`].
+    pub limited: bool,
 }
 
 /// A browser that somebody is signed in with.
@@ -68,7 +70,7 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        let sql = "SELECT id, mail, role, created_at FROM accounts ORDER BY mail";
+        let sql = "SELECT id, mail, role, created_at, limited FROM accounts ORDER BY mail";
         let mut statement = self.0.prepare_cached(sql)?;
         Ok(statement.query_map([], account)?.collect::<Result<_, _>>()?)
     }
@@ -78,7 +80,7 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn account_of_mail(&self, mail: &str) -> Result<Option<Account>, StoreError> {
-        let sql = "SELECT id, mail, role, created_at FROM accounts WHERE mail = ?1";
+        let sql = "SELECT id, mail, role, created_at, limited FROM accounts WHERE mail = ?1";
         Ok(self.0.prepare_cached(sql)?.query_row([mail], account).optional()?)
     }
 
@@ -89,7 +91,7 @@ impl Tx<'_> {
     pub fn ensure_account(&self, mail: &str, role: AccountRole, now: i64) -> Result<Account, StoreError> {
         let sql = "
             INSERT INTO accounts (mail, role, created_at) VALUES (?1, ?2, ?3)
-            ON CONFLICT (mail) DO UPDATE SET mail = excluded.mail RETURNING id, mail, role, created_at";
+            ON CONFLICT (mail) DO UPDATE SET mail = excluded.mail RETURNING id, mail, role, created_at, limited";
         Ok(self.0.prepare_cached(sql)?.query_row(params![mail, role.as_str(), now], account)?)
     }
 
@@ -109,18 +111,6 @@ impl Tx<'_> {
     pub fn remove_account(&self, id: i64) -> Result<bool, StoreError> {
         let sql = "DELETE FROM accounts WHERE id = ?1";
         Ok(self.0.prepare_cached(sql)?.execute([id])? == 1)
-    }
-
-    /// Whether an address in lower case is one that git names as an author of a fault, or that was written
-    /// to about one.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn is_developer(&self, mail: &str) -> Result<bool, StoreError> {
-        let sql = "
-            SELECT EXISTS (SELECT 1 FROM faults WHERE lower(author_mail) = ?1)
-                OR EXISTS (SELECT 1 FROM outbox WHERE lower(recipient) = ?1 AND fault <> 0)";
-        Ok(self.0.prepare_cached(sql)?.query_row([mail], |row| row.get(0))?)
     }
 
     /// Signs an account in.
@@ -148,9 +138,9 @@ impl Tx<'_> {
     /// What SQLite says.
     pub fn account_of_session(&self, hash: &str, now: i64) -> Result<Option<(Account, i64)>, StoreError> {
         let sql = "
-            SELECT a.id, a.mail, a.role, a.created_at, s.used_at
+            SELECT a.id, a.mail, a.role, a.created_at, a.limited, s.used_at
             FROM sessions s JOIN accounts a ON a.id = s.account WHERE s.hash = ?1 AND s.expires_at > ?2";
-        let read = |row: &Row<'_>| Ok((account(row)?, row.get(4)?));
+        let read = |row: &Row<'_>| Ok((account(row)?, row.get(5)?));
         Ok(self.0.prepare_cached(sql)?.query_row(params![hash, now], read).optional()?)
     }
 
@@ -240,5 +230,6 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
         // A role of a newer version may at least look.
         role: AccountRole::read(&role).unwrap_or(AccountRole::Reader),
         created_at: row.get(3)?,
+        limited: row.get(4)?,
     })
 }

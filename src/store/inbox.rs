@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use super::{ProjectId, StoreError, Tx};
+use super::{ProjectId, Reach, StoreError, Tx};
 use crate::report::Report;
 
 /// A place that waits for blame.
@@ -149,6 +149,28 @@ impl Tx<'_> {
             SELECT (SELECT count(*) FROM inbox),
                    (SELECT last_error FROM inbox WHERE last_error IS NOT NULL ORDER BY first_at LIMIT 1)";
         Ok(self.0.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
+    /// The same, of the projects within `reach`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn parked_within(&self, reach: &Reach) -> Result<(u64, Option<String>), StoreError> {
+        if *reach == Reach::All {
+            return self.parked_summary();
+        }
+        let sql = "
+            SELECT project, count(*), MAX(last_error) FROM inbox GROUP BY project ORDER BY MIN(first_at)";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        let (mut places, mut error) = (0, None);
+        while let Some(row) = rows.next()? {
+            if reach.has(ProjectId(row.get(0)?)) {
+                places += row.get::<_, u64>(1)?;
+                error = error.or(row.get(2)?);
+            }
+        }
+        Ok((places, error))
     }
 
     /// Notes a client's own id of an event and the place it was of. `Some`: it was noted before, for the

@@ -8,8 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::StoreError;
 
 /// Never edit one that was released; add the next.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_begin.sql"), include_str!("migrations/0002_web.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_begin.sql"),
+    include_str!("migrations/0002_web.sql"),
+    include_str!("migrations/0003_access.sql"),
+];
 
 /// Applies what is missing.
 ///
@@ -52,6 +55,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
 mod tests {
     use super::super::Store;
     use super::*;
+    use crate::store::Reach;
 
     #[test]
     fn a_newer_database_is_refused_and_left_alone() {
@@ -85,9 +89,9 @@ mod tests {
                 let rules = tx.rules()?;
                 assert_eq!((rules.len(), rules[0].version, rules[0].disabled_at), (1, 1, None));
                 assert_eq!(tx.rulebook()?.rules.len(), 1);
-                assert!(tx.is_developer("ada@example.com")?);
+                assert_eq!(tx.projects_of_author("ada@example.com")?.len(), 1);
                 let mut counts = Vec::new();
-                tx.faults_between(0, 1, |fault| counts.push(fault.count))?;
+                tx.faults_between(0, 1, &Reach::All, |fault| counts.push(fault.count))?;
                 assert_eq!(counts, [3]);
                 Ok(())
             })

@@ -6,6 +6,7 @@
 //!
 //! The SQL keeps to what SQLite and PostgreSQL both speak.
 
+mod access;
 mod accounts;
 mod changes;
 mod deploys;
@@ -18,6 +19,7 @@ mod projects;
 mod rules;
 mod week;
 
+pub use access::Reach;
 pub use accounts::{Account, AccountRole, Session};
 pub use changes::Change;
 pub use deploys::Deploy;

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{FaultId, NewFault, ProjectId, StoreError, Tx};
+use super::{FaultId, NewFault, ProjectId, Reach, StoreError, Tx};
 use crate::blame::Place;
 
 /// A day in milliseconds.
@@ -51,7 +51,7 @@ pub struct DayTotal {
 }
 
 impl Tx<'_> {
-    /// Shows `visit` every fault that occurred in `[from, to)`, by number; one at a time, for there may be
+    /// Shows `visit` every fault within `reach` that occurred in `[from, to)`, by number; one at a time, for there may be
     /// very many.
     ///
     /// # Errors
@@ -60,6 +60,7 @@ impl Tx<'_> {
         &self,
         from: i64,
         to: i64,
+        reach: &Reach,
         mut visit: impl FnMut(FaultLine),
     ) -> Result<(), StoreError> {
         let sql = "
@@ -69,7 +70,9 @@ impl Tx<'_> {
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(params![from, to])?;
         while let Some(row) = rows.next()? {
-            visit(fault_line(row)?);
+            if reach.has(ProjectId(row.get(1)?)) {
+                visit(fault_line(row)?);
+            }
         }
         Ok(())
     }
@@ -87,21 +90,36 @@ impl Tx<'_> {
         Ok(statement.query_map(params![from, to, DAY], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// What happened on each of `days` days from `from` on.
+    /// What happened within `reach` on each of `days` days from `from` on.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn day_totals(&self, from: i64, days: usize) -> Result<Vec<DayTotal>, StoreError> {
-        let sql = "
-            SELECT (hour - ?1) / ?3 AS day, SUM(count), COUNT(DISTINCT fault) FROM tallies
-            WHERE hour >= ?1 AND hour < ?2 GROUP BY day";
+    pub fn day_totals(&self, from: i64, days: usize, reach: &Reach) -> Result<Vec<DayTotal>, StoreError> {
+        // Without the join, it is answered from an index alone.
+        let sql = match reach {
+            Reach::All => {
+                "
+                SELECT (hour - ?1) / ?3 AS day, SUM(count), COUNT(DISTINCT fault), 0 AS project FROM tallies
+                WHERE hour >= ?1 AND hour < ?2 GROUP BY day"
+            }
+            Reach::Only(_) => {
+                "
+                SELECT (t.hour - ?1) / ?3 AS day, SUM(t.count), COUNT(DISTINCT t.fault), f.project
+                FROM tallies t JOIN faults f ON f.id = t.fault
+                WHERE t.hour >= ?1 AND t.hour < ?2 GROUP BY day, f.project"
+            }
+        };
         let mut totals = vec![DayTotal::default(); days];
         let to = from + i64::try_from(days).unwrap_or(0) * DAY;
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(params![from, to, DAY])?;
         while let Some(row) = rows.next()? {
-            if let Some(total) = totals.get_mut(row.get::<_, usize>(0)?) {
-                *total = DayTotal { occurrences: row.get(1)?, faults: row.get(2)? };
+            if let Some(total) = totals.get_mut(row.get::<_, usize>(0)?)
+                && reach.has(ProjectId(row.get(3)?))
+            {
+                // A fault is of one project, so those of several add up.
+                total.occurrences += row.get::<_, u64>(1)?;
+                total.faults += row.get::<_, u64>(2)?;
             }
         }
         Ok(totals)
@@ -118,7 +136,7 @@ impl Tx<'_> {
         Ok(statement.query_map(params![fault.0, from], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// The faults seen last for which `wanted` says so, latest first, at most `limit`. Where `word` (in
+    /// The faults within `reach` seen last for which `wanted` says so, latest first, at most `limit`. Where `word` (in
     /// lower case) is not empty, they hold it in their type, message, function, code or path.
     ///
     /// # Errors
@@ -127,8 +145,10 @@ impl Tx<'_> {
         &self,
         limit: usize,
         word: &str,
+        reach: &Reach,
         wanted: impl Fn(&FaultLine) -> bool,
     ) -> Result<Vec<FaultLine>, StoreError> {
+        let wanted = |fault: &FaultLine| reach.has(fault.project) && wanted(fault);
         let mut found = Vec::new();
         if let Some(ids) = self.faults_with_word(word)? {
             for id in ids {

@@ -18,7 +18,7 @@ use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::{self, Count};
 use crate::notify::plain;
-use crate::store::{DayTotal, FaultId, FaultLine, Project, ProjectId};
+use crate::store::{DayTotal, FaultId, FaultLine, Project, ProjectId, Reach};
 use crate::triage::identity::{AddressPolicy, responsible};
 use crate::triage::rules::{Code, RuleId, Rulebook};
 
@@ -47,6 +47,8 @@ pub(super) struct Asked {
     project: Option<String>,
     author: Option<String>,
     sort: Sort,
+    /// Which projects whoever asks sees.
+    reach: Reach,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl Asked {
     ///
     /// # Errors
     /// It names a week that is none.
-    pub(super) fn read(params: &Params, now: i64) -> Result<Self, Problem> {
+    pub(super) fn read(params: &Params, visitor: &Visitor, now: i64) -> Result<Self, Problem> {
         let wrong =
             |said: &str| Problem::new(StatusCode::BAD_REQUEST, "That is no week", said).way("/", "This week");
         let at = match (params.given("week"), params.given("timestamp")) {
@@ -141,6 +143,7 @@ impl Asked {
                 "name" => Sort::Name,
                 _ => Sort::Occurrences,
             },
+            reach: visitor.reach.clone(),
         })
     }
 }
@@ -183,7 +186,7 @@ impl Web {
         self.read(move |tx| {
             let (from, to) = (asked.start, asked.start + WEEK);
             let book = tx.rulebook()?;
-            let projects = tx.projects()?;
+            let projects = tx.projects_within(&asked.reach)?;
             let mut counts: HashMap<FaultId, [u64; 14]> = HashMap::new();
             for (fault, day, count) in tx.count_by_day(from - WEEK, to)? {
                 if let Some(slot) = counts.entry(fault).or_insert([0; 14]).get_mut(day) {
@@ -191,7 +194,7 @@ impl Web {
                 }
             }
             let earlier = i64::try_from(WEEKS - 1).unwrap_or(0) * WEEK;
-            let totals = tx.day_totals(from - earlier, WEEKS * 7)?;
+            let totals = tx.day_totals(from - earlier, WEEKS * 7, &asked.reach)?;
             let mut board = Board {
                 book: &book,
                 addresses: &addresses,
@@ -202,13 +205,14 @@ impl Web {
                 hidden: 0,
                 developers: HashMap::new(),
             };
-            tx.faults_between(from - WEEK, to, |fault| {
+            tx.faults_between(from - WEEK, to, &asked.reach, |fault| {
                 if let Some(days) = counts.get(&fault.id) {
                     board.enter(fault, days);
                 }
             })?;
             let (hidden, developers) = (board.hidden, board.finish());
-            Ok(Week { developers, projects, totals, hidden, waiting: tx.parked_summary()? })
+            let waiting = tx.parked_within(&asked.reach)?;
+            Ok(Week { developers, projects, totals, hidden, waiting })
         })
         .await
     }
@@ -471,7 +475,7 @@ pub(super) async fn page(
     params: Params,
 ) -> Answer {
     let now = web.now();
-    let asked = Asked::read(&params, now)?;
+    let asked = Asked::read(&params, &visitor, now)?;
     let one = asked.author.is_some();
     let week = web.week(asked.clone(), if one { usize::MAX } else { FAULTS_EACH }).await?;
     let start = asked.start;

@@ -19,7 +19,7 @@ use super::page::Problem;
 use super::params::Params;
 use super::{SignIn, Web, attempts};
 use crate::pipeline::random_id;
-use crate::store::{Account, AccountRole};
+use crate::store::{Account, AccountRole, Reach};
 
 /// Bytes of a form as sent.
 const FORM: usize = 256 << 10;
@@ -52,6 +52,8 @@ pub(super) struct Visitor {
     pub(super) account: Option<Account>,
     /// What they may do. `None`: nothing that needs signing in.
     pub(super) role: Option<AccountRole>,
+    /// Which projects they see.
+    pub(super) reach: Reach,
     /// Where the request comes from, as far as its connection tells.
     pub(super) household: String,
     /// Whether the browser has just been given its secret.
@@ -117,16 +119,25 @@ impl Web {
         let known = self.secret(headers);
         let new = known.is_none();
         let secret = known.unwrap_or_else(random_id);
-        let mut visitor = Visitor { secret, account: None, role: None, household, new };
+        let reach = Reach::nothing();
+        let mut visitor = Visitor { secret, account: None, role: None, reach, household, new };
         if open {
-            visitor.role = Some(AccountRole::Admin);
+            (visitor.role, visitor.reach) = (Some(AccountRole::Admin), Reach::All);
         } else if !new {
-            let (now, hash) = (self.now(), visitor.session());
+            let (now, hash, authors) = (self.now(), visitor.session(), self.0.settings.authors);
             let session = {
                 let hash = hash.clone();
-                self.read(move |tx| Ok(tx.account_of_session(&hash, now)?)).await?
+                self.read(move |tx| {
+                    let Some((account, used_at)) = tx.account_of_session(&hash, now)? else {
+                        return Ok(None);
+                    };
+                    let reach = tx.reach_of(&account, authors)?;
+                    Ok(Some((account, reach, used_at)))
+                })
+                .await?
             };
-            if let Some((account, used_at)) = session {
+            if let Some((account, reach, used_at)) = session {
+                visitor.reach = reach;
                 if now - used_at > NOTE_USE {
                     self.write(move |tx| Ok(tx.use_session(&hash, now, now + SESSION)?)).await?;
                 }
@@ -286,9 +297,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::blame::Blamer;
     use crate::clock::Clock;
     use crate::notify::outbox::Outbox;
     use crate::notify::{self, Transport};
+    use crate::pipeline::Authors;
     use crate::store::{Store, StoreError};
     use crate::triage::identity::AddressPolicy;
     use crate::web::Settings;
@@ -302,8 +315,11 @@ mod tests {
             transport: Transport::Folder(dir.join("mail")),
         };
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
-        let settings = Settings { sign_in: SignIn::Required, mail, addresses: AddressPolicy::default() };
-        Web::new(store, clock.clone(), outbox, settings)
+        let addresses = AddressPolicy::default();
+        let settings = Settings { sign_in: SignIn::Required, mail, addresses, authors: true };
+        let blamer = Blamer::new(Vec::new(), crate::blame::Settings::default());
+        let authors = Authors::new(store.clone(), blamer, Vec::new());
+        Web::new(store, clock.clone(), outbox, authors, settings)
     }
 
     #[test]

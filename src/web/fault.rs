@@ -140,9 +140,10 @@ pub(super) async fn page(
 ) -> Answer {
     let id = number(&id)?;
     let now = web.now();
+    let reach = visitor.reach.clone();
     let found = web
         .read(move |tx| {
-            let fault = tx.fault(id)?.ok_or_else(gone)?;
+            let fault = tx.fault_within(id, &reach)?.ok_or_else(gone)?;
             Ok(Found {
                 project: tx.project_name(fault.project)?.unwrap_or_default(),
                 book: tx.rulebook()?,
@@ -204,9 +205,17 @@ pub(super) async fn page(
 }
 
 /// A kept occurrence as it was taken, in JSON.
-pub(super) async fn raw(State(web): State<Web>, Path((id, occurrence)): Path<(String, String)>) -> Answer {
+pub(super) async fn raw(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    Path((id, occurrence)): Path<(String, String)>,
+) -> Answer {
     let id = number(&id)?;
-    let found = web.read(move |tx| Ok(tx.occurrences(id)?)).await?;
+    let found = web.read(move |tx| {
+        tx.fault_within(id, &visitor.reach)?.ok_or_else(gone)?;
+        Ok(tx.occurrences(id)?)
+    });
+    let found = found.await?;
     let found = found.into_iter().find(|kept| kept.id == occurrence).ok_or_else(|| {
         Problem::missing(
             "This occurrence is not kept",
@@ -222,12 +231,16 @@ pub(super) async fn raw(State(web): State<Web>, Path((id, occurrence)): Path<(St
 }
 
 /// Flawless's address of a traceback: leads to the fault of that file, function and line.
-pub(super) async fn view_traceback(State(web): State<Web>, params: Params) -> Answer {
+pub(super) async fn view_traceback(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
     let (file, function) = (params.get("filename").to_owned(), params.get("function_name").to_owned());
     let line = params.get("line_number").parse::<u32>().ok();
     let found = web
         .read(move |tx| {
-            Ok(tx.find_faults(1, &file.to_lowercase(), |fault| {
+            Ok(tx.find_faults(1, &file.to_lowercase(), &visitor.reach, |fault| {
                 let Some(place) = &fault.place else { return false };
                 place.path == file.as_bytes()
                     && line.is_none_or(|line| place.line.get() == line)
@@ -256,9 +269,8 @@ pub(super) async fn delete(
     let id = number(&id)?;
     let (who, now) = (visitor.who(), web.now());
     web.write(move |tx| {
-        if !tx.remove_fault(id)? {
-            return Err(gone());
-        }
+        tx.fault_within(id, &visitor.reach)?.ok_or_else(gone)?;
+        tx.remove_fault(id)?;
         Ok(tx.note_change(&who, &format!("fault {}", id.0), "deleted", now)?)
     })
     .await?;

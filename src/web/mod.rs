@@ -40,6 +40,7 @@ use self::page::Problem;
 use crate::clock::Clock;
 use crate::notify;
 use crate::notify::outbox::Outbox;
+use crate::pipeline::Authors;
 use crate::store::{AccountRole, Store, StoreError, Tx};
 use crate::triage::identity::AddressPolicy;
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub mail: notify::Settings,
     /// How git's addresses become people's.
     pub addresses: AddressPolicy,
+    /// Whether whoever writes code of a project may sign in, and sees it.
+    pub authors: bool,
 }
 
 /// Whether one has to sign in to see anything.
@@ -72,6 +75,7 @@ struct Inner {
     store: Store,
     clock: Clock,
     outbox: Arc<Outbox>,
+    authors: Authors,
     settings: Settings,
     attempts: Attempts,
     weeks: tokio::sync::Mutex<Vec<board::KeptWeek>>,
@@ -80,9 +84,15 @@ struct Inner {
 impl Web {
     /// Pages over `store`; mails that they owe are delivered by `outbox`.
     #[must_use]
-    pub fn new(store: Store, clock: Clock, outbox: Arc<Outbox>, settings: Settings) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        outbox: Arc<Outbox>,
+        authors: Authors,
+        settings: Settings,
+    ) -> Self {
         let (attempts, weeks) = Default::default();
-        Self(Arc::new(Inner { store, clock, outbox, settings, attempts, weeks }))
+        Self(Arc::new(Inner { store, clock, outbox, authors, settings, attempts, weeks }))
     }
 
     /// Its routes, and its answer to every address that is nobody's.

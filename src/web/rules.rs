@@ -79,7 +79,7 @@ pub(super) async fn blank(
     let form = Form::blank(list, &params);
     // Filled in from a fault, it shows at once what it would do.
     let trial = match Form::read(list, &params) {
-        Ok(rule) => Some(web.try_rule(&rule, None).await?),
+        Ok(rule) => Some(web.try_rule(&rule, None, &visitor.reach).await?),
         Err(_) => None,
     };
     html(&new_page(visitor, form, trial))
@@ -98,7 +98,7 @@ pub(super) async fn add(
         Err(form) => return unprocessable(&new_page(visitor, form, None)),
     };
     if posted.get("action") != "save" {
-        let trial = web.try_rule(&rule, None).await?;
+        let trial = web.try_rule(&rule, None, &visitor.reach).await?;
         return html(&new_page(visitor, Form::blank(list, &posted), Some(trial)));
     }
     let (who, now) = (visitor.who(), web.now());
@@ -125,7 +125,7 @@ pub(super) async fn show(
     params: Params,
 ) -> Answer {
     let (stored, changes) = web.stored(&id).await?;
-    let trial = web.try_rule(&stored.rule, Some(stored.id)).await?;
+    let trial = web.try_rule(&stored.rule, Some(stored.id), &visitor.reach).await?;
     let mut page = edit_page(visitor, &stored, changes, web.now());
     page.trial = Some(trial);
     page.shell = page.shell.saying(&params);
@@ -158,7 +158,7 @@ pub(super) async fn change(
             Ok(rule) if action == "save" => Edit::Rewrite(rule),
             Ok(rule) => {
                 let mut page = page(Form::blank(list, &posted));
-                page.trial = Some(web.try_rule(&rule, Some(stored.id)).await?);
+                page.trial = Some(web.try_rule(&rule, Some(stored.id), &visitor.reach).await?);
                 return html(&page);
             }
         },

@@ -50,9 +50,10 @@ pub(super) async fn page(
     let terms = read(&question);
     let (now, clock) = (web.now(), web.0.clock.now());
     let addresses = web.0.settings.addresses.clone();
+    let reach = visitor.reach.clone();
     let mut found = web
         .read(move |tx| {
-            let (book, projects) = (tx.rulebook()?, tx.projects()?);
+            let (book, projects) = (tx.rulebook()?, tx.projects_within(&reach)?);
             let known = |fault: &FaultLine| known_error(&book, fault, clock);
             let wanted = |fault: &FaultLine| {
                 terms.iter().all(|term| match term {
@@ -70,7 +71,7 @@ pub(super) async fn page(
             let found = if terms.is_empty() {
                 Vec::new()
             } else {
-                tx.find_faults(SHOWN + 1, rarest(&terms), wanted)?
+                tx.find_faults(SHOWN + 1, rarest(&terms), &reach, wanted)?
             };
             let found = found.into_iter().map(|fault| {
                 let who = answers_for(&fault, &book, &addresses).unwrap_or_default();

@@ -1,19 +1,24 @@
 //! The week as a table for other programs.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use serde_json::json;
 
 use super::Web;
 use super::board::{Asked, Caused, Developer};
+use super::door::Visitor;
 use super::page::Answer;
 use super::params::Params;
 use super::show;
 
 /// The week as CSV, one row a fault.
-pub(super) async fn csv(State(web): State<Web>, params: Params) -> Answer {
-    let asked = Asked::read(&params, web.now())?;
+pub(super) async fn csv(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
+    let asked = Asked::read(&params, &visitor, web.now())?;
     let name = format!("attachment; filename=\"blamed-{}.csv\"", show::day(asked.start));
     let week = web.week(asked, usize::MAX).await?;
     let mut sheet = String::from(
@@ -31,8 +36,12 @@ pub(super) async fn csv(State(web): State<Web>, params: Params) -> Answer {
 }
 
 /// The same as JSON.
-pub(super) async fn json(State(web): State<Web>, params: Params) -> Answer {
-    let asked = Asked::read(&params, web.now())?;
+pub(super) async fn json(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    params: Params,
+) -> Answer {
+    let asked = Asked::read(&params, &visitor, web.now())?;
     let start = show::day(asked.start);
     let week = web.week(asked, usize::MAX).await?;
     // Piece by piece: a week of a big house is long.

@@ -17,7 +17,7 @@ use crate::notify::new_message_id;
 use crate::notify::notice::Notice;
 use crate::notify::plain;
 use crate::pipeline::random_id;
-use crate::store::{AccountRole, Store, StoreError};
+use crate::store::{AccountRole, Store, StoreError, Tx};
 
 /// How long a mailed link works, in milliseconds.
 const LINK: i64 = 30 * 60_000;
@@ -102,6 +102,13 @@ impl Web {
     /// Owes the link to whoever may sign in; to others, nothing.
     async fn send_link(&self, mail: String, next: String) -> Result<(), Problem> {
         let (now, secret) = (self.now(), secret());
+        let authors = self.0.settings.authors;
+        let (known, asked) = (mail.clone(), authors);
+        let known = self.read(move |tx| may_sign_in(tx, &known, asked).map_err(Problem::from)).await?;
+        if !known && authors {
+            // They may have written their first commit since.
+            self.0.authors.look().await?;
+        }
         let settings = &self.0.settings.mail;
         let message_id = new_message_id(&settings.from);
         let path = Params::default().link(&format!("/sign_in/{secret}"), &[("next", &next)]);
@@ -109,7 +116,7 @@ impl Web {
         let owed = self
             .write(move |tx| {
                 tx.sweep_sign_ins(now)?;
-                if tx.account_of_mail(&mail)?.is_none() && !tx.is_developer(&mail)? {
+                if !may_sign_in(tx, &mail, authors)? {
                     return Ok(false);
                 }
                 let hash = digest(&secret);
@@ -122,6 +129,11 @@ impl Web {
         }
         Ok(())
     }
+}
+
+/// Whether an address has an account, or may have one.
+fn may_sign_in(tx: &Tx<'_>, mail: &str, authors: bool) -> Result<bool, StoreError> {
+    Ok(tx.account_of_mail(mail)?.is_some() || (authors && !tx.projects_of_author(mail)?.is_empty()))
 }
 
 /// What a link opens: a button.
@@ -173,7 +185,15 @@ pub(super) async fn enter(
             tx.set_role(account.id, AccountRole::Admin)?;
             account
         } else {
-            tx.ensure_account(&mail, AccountRole::Developer, now)?
+            match tx.account_of_mail(&mail)? {
+                Some(account) => account,
+                // Whoever comes as an author sees what they write.
+                None => {
+                    let account = tx.ensure_account(&mail, AccountRole::Developer, now)?;
+                    tx.give_projects(account.id, Some(&[]))?;
+                    account
+                }
+            }
         };
         tx.remove_sign_in_links(&mail)?;
         tx.begin_session(&hash, account.id, &browser, now, now + SESSION)?;

@@ -7,7 +7,7 @@ use super::Web;
 use super::board::{answers_for, at, kind};
 use super::page::Problem;
 use super::show::{self, Count};
-use crate::store::{FaultId, FaultLine, Occurrence};
+use crate::store::{FaultId, FaultLine, Occurrence, Reach};
 use crate::triage::rules::{Code, KnownError, Rule, RuleId, Rulebook};
 
 const DAYS: i64 = 30;
@@ -34,9 +34,15 @@ pub(super) struct Example {
 }
 
 impl Web {
-    /// Tries a rule on the last 30 days. `instead_of`: the stored rule that it is an edit of.
-    pub(super) async fn try_rule(&self, rule: &Rule, instead_of: Option<RuleId>) -> Result<Trial, Problem> {
-        let (web, rule, now) = (self.clone(), rule.clone(), self.now());
+    /// Tries a rule on the last 30 days of what is within `reach`. `instead_of`: the stored rule that it is an
+    /// edit of.
+    pub(super) async fn try_rule(
+        &self,
+        rule: &Rule,
+        instead_of: Option<RuleId>,
+        reach: &Reach,
+    ) -> Result<Trial, Problem> {
+        let (web, rule, reach, now) = (self.clone(), rule.clone(), reach.clone(), self.now());
         self.read(move |tx| {
             let (from, to) = (now - DAYS * DAY, now + DAY);
             let mut book = tx.rulebook()?;
@@ -46,7 +52,7 @@ impl Web {
                 // The few faults of one file are found without going through all.
                 let word = code.filename.to_lowercase();
                 let mut hits = Hits::default();
-                for fault in tx.find_faults(usize::MAX, &word, |fault| judge.applies(fault))? {
+                for fault in tx.find_faults(usize::MAX, &word, &reach, |fault| judge.applies(fault))? {
                     let count = tx.hours_of_fault(fault.id, from)?.iter().map(|(_, count)| count).sum();
                     hits.add(count, fault);
                 }
@@ -69,7 +75,7 @@ impl Web {
                 }
             }
             let mut hits = Hits::default();
-            tx.faults_between(from, to, |fault| {
+            tx.faults_between(from, to, &reach, |fault| {
                 if within.contains(&fault.id) || judge.applies(&fault) {
                     hits.add(counts.get(&fault.id).copied().unwrap_or(0), fault);
                 }
