@@ -64,6 +64,38 @@ fn json_is_an_object_a_line_and_a_failure_does_not_stop_the_others() {
 }
 
 #[test]
+fn moved_lines_are_followed_if_asked_for() {
+    let body = "def total(basket, discount):\n    return 1\n";
+    let rest = "import this\nimport that\n\n";
+    let mut repo = Repo::new();
+    let first = repo.commit("Ada", &[], &tree(&[("a.py", &[rest, body].concat()), ("b.py", "b\n")]));
+    let second = repo.commit("Bob", &[first], &tree(&[("a.py", &[body, rest].concat()), ("b.py", "b\n")]));
+    let long = "def total_of_basket_with_discount(basket, discount):\n    return 1\n";
+    let third =
+        repo.commit("Cy", &[second], &tree(&[("a.py", &[long, body, rest].concat()), ("b.py", "b\n")]));
+    let fourth = repo.commit("Di", &[third], &tree(&[("a.py", &[body, rest].concat()), ("b.py", long)]));
+    let told = |args: &[&str]| {
+        let output = run(&repo, &[&["--format", "json"], args].concat(), "");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let at = |revision: &git2::Oid| revision.to_string();
+    assert_eq!(told(&["--revision", &at(&second), "a.py:2"])["author_name"], "Bob");
+    let answer = told(&["-M", "--revision", &at(&second), "a.py:2"]);
+    assert_eq!((&answer["author_name"], &answer["line"]), (&"Ada".into(), &5.into()), "{answer}");
+    let moved = serde_json::json!([
+        {"commit": at(&second), "path": "a.py", "line": 2, "from_path": "a.py", "from_line": 5}
+    ]);
+    assert_eq!(answer["moved"], moved);
+
+    assert_eq!(told(&["-M", "--revision", &at(&fourth), "b.py:2"])["author_name"], "Di");
+    let answer = told(&["-C", "--revision", &at(&fourth), "b.py:2"]);
+    assert_eq!((&answer["author_name"], &answer["path"]), (&"Cy".into(), &"a.py".into()), "{answer}");
+    let output = run(&repo, &["-C", "b.py:2"], "");
+    let words = format!("{:.10} moved or copied it from a.py:2 to b.py:2\n", at(&fourth));
+    assert!(output.stdout.contains_str(&words), "{}", output.stdout.to_str_lossy());
+}
+
+#[test]
 fn wrong_use_is_told_apart_from_no_answer() {
     for (args, code) in [
         (&["src/new.py"][..], 2),

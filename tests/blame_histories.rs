@@ -6,7 +6,7 @@
 #[path = "support/git.rs"]
 mod support;
 
-use blamed::blame::{Blamer, Settings};
+use blamed::blame::{Blamer, Moves, Settings};
 use bstr::{BStr, BString, ByteSlice};
 use git2::Oid;
 use support::{Chance, EXECUTABLE, File, REGULAR, Repo, SYMLINK, Tree, answer, blamer, file, tree};
@@ -195,8 +195,10 @@ const LINES: [&[u8]; 14] = [
 
 const PATHS: [&[u8]; 7] = [b"a", b"b.py", b"dir/a", b"dir/sub/c", b"dir", b"sp ace", b"\xe9t\xe9"];
 
+const MOVES: [(&str, Moves); 2] = [("-M", Moves::InFile), ("-C", Moves::InCommit)];
+
 impl Story {
-    /// Compares with white space ignored, and with some commits ignored as well.
+    /// Compares with white space ignored, with some commits ignored as well, and with moved lines followed.
     fn check_ignoring(&mut self, id: Oid, files: &Tree, name: &str) {
         let settings = Settings { ignore_revisions: false, ..Settings::default() };
         compare(&self.repo, &blamer(self.repo.path(), settings), &["-w"], id, files, name);
@@ -210,9 +212,17 @@ impl Story {
         for ignore_whitespace in [true, false] {
             let settings = Settings { ignore_whitespace, ..Settings::default() };
             let flags: &[&str] = if ignore_whitespace { &["-w"] } else { &[] };
-            compare(&self.repo, &blamer(self.repo.path(), settings), flags, id, files, name);
+            compare(&self.repo, &blamer(self.repo.path(), settings.clone()), flags, id, files, name);
+            let (flag, moves) = *self.chance.pick(&MOVES);
+            let blamer = blamer(self.repo.path(), Settings { moves, ..settings });
+            compare(&self.repo, &blamer, &[&[flag], flags].concat(), id, files, name);
         }
         self.repo.git.config().unwrap().remove("blame.ignoreRevsFile").unwrap();
+        for (flag, moves) in MOVES {
+            let settings =
+                Settings { moves, ignore_whitespace: false, ignore_revisions: false, ..Settings::default() };
+            compare(&self.repo, &blamer(self.repo.path(), settings), &[flag], id, files, name);
+        }
     }
 
     /// A commit-graph of either version, whole, in two layers, or of the older half only; or none.
@@ -335,6 +345,22 @@ impl Story {
                 return;
             }
             4 => file.mode = EXECUTABLE,
+            5 => {
+                let other = self.chance.pick(&paths).clone();
+                let theirs = split(&files[&other].content);
+                let from = self.chance.below(theirs.len() + 1);
+                let to = (from + self.chance.below(20)).min(theirs.len());
+                let mut lines = split(&file.content);
+                let at = self.chance.below(lines.len() + 1);
+                lines.splice(at..at, theirs[from..to].to_vec());
+                file.content = lines.concat();
+                // Moved, where they are not copied.
+                if other != path && self.chance.once_in(2) {
+                    let rest = [&theirs[..from], &theirs[to..]].concat().concat();
+                    let mode = files[&other].mode;
+                    files.insert(other, File { content: rest, mode });
+                }
+            }
             _ => self.edit(&mut file),
         }
         files.insert(path, file);

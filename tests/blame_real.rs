@@ -6,23 +6,31 @@
 #[path = "support/git.rs"]
 mod support;
 
-use blamed::blame::Settings;
+use blamed::blame::{Moves, Settings};
 use bstr::ByteSlice;
 use support::{Chance, Repo, answer, blamer, bundle};
 
 /// Compares every line of some files of the tip; `BLAMED_FILES` says of how many.
-fn check(name: &str, ignore_whitespace: bool) {
+fn check(name: &str, flags: &[&str]) {
     let Some(bundle) = bundle(name) else { return };
     let files = std::env::var("BLAMED_FILES").ok().and_then(|files| files.parse().ok()).unwrap_or(12);
     let repo = Repo::from_bundle(&bundle);
     repo.run(&["commit-graph", "write", "--reachable", "--changed-paths"]);
-    let flags: &[&str] = if ignore_whitespace { &["-w"] } else { &[] };
-    let settings = Settings { ignore_whitespace, ignore_revisions: false, ..Settings::default() };
+    let settings = Settings {
+        ignore_whitespace: flags.contains(&"-w"),
+        ignore_revisions: false,
+        moves: match (flags.contains(&"-C"), flags.contains(&"-M")) {
+            (true, _) => Moves::InCommit,
+            (false, true) => Moves::InFile,
+            (false, false) => Moves::Unfollowed,
+        },
+        ..Settings::default()
+    };
     let blamer = blamer(repo.path(), settings);
     let tip = repo.git.head().unwrap().peel_to_commit().unwrap().id();
     let tracked = blamer.files("repo", &blamed::blame::CommitId(tip.to_string())).unwrap();
     let mut paths = tracked.to_vec();
-    let mut chance = Chance(7 + u64::from(ignore_whitespace));
+    let mut chance = Chance(7 + flags.len() as u64);
     let (mut lines, mut differing) = (0, Vec::new());
     for _ in 0..files.min(tracked.len()) {
         let path = paths.swap_remove(chance.below(paths.len()));
@@ -40,20 +48,32 @@ fn check(name: &str, ignore_whitespace: bool) {
 
 #[test]
 fn flask_agrees_with_git() {
-    check("flask.bundle", false);
+    check("flask.bundle", &[]);
 }
 
 #[test]
 fn flask_agrees_with_git_if_white_space_is_ignored() {
-    check("flask.bundle", true);
+    check("flask.bundle", &["-w"]);
+}
+
+#[test]
+fn flask_agrees_with_git_if_moved_lines_are_followed() {
+    check("flask.bundle", &["-M"]);
+    check("flask.bundle", &["-M", "-C", "-w"]);
 }
 
 #[test]
 fn express_agrees_with_git() {
-    check("express.bundle", false);
+    check("express.bundle", &[]);
 }
 
 #[test]
 fn express_agrees_with_git_if_white_space_is_ignored() {
-    check("express.bundle", true);
+    check("express.bundle", &["-w"]);
+}
+
+#[test]
+fn express_agrees_with_git_if_moved_lines_are_followed() {
+    check("express.bundle", &["-w", "-M"]);
+    check("express.bundle", &["-M", "-C"]);
 }

@@ -17,30 +17,46 @@ const REACH: usize = 10;
 /// How many pairs a line must share with one outside of its hunk.
 const ENOUGH_ANYWHERE: u32 = 10;
 
-/// The line (0-based) of `old` that `line` of `new` is guessed to have been. It is in one of `hunks`, which
-/// are all that differs.
-pub(super) fn older_line(old: &[u8], new: &[u8], hunks: &[Hunk], line: u32) -> Option<u32> {
+/// The lines (0-based) of `old` that `wanted` of `new` are guessed to have been. All of them are in one of
+/// `hunks`, which are all that differs.
+pub(super) fn older_lines(
+    old: &[u8],
+    new: &[u8],
+    hunks: &[Hunk],
+    wanted: std::ops::Range<u32>,
+) -> Vec<Option<u32>> {
     let (old, new): (Vec<_>, Vec<_>) =
         (old.lines_with_terminator().collect(), new.lines_with_terminator().collect());
     // What earlier hunks took from old lines is gone for this one.
     let mut taken: HashMap<usize, Pairs> = HashMap::new();
-    for hunk in hunks.iter().take_while(|hunk| hunk.new <= line) {
+    let mut guesses = vec![None; wanted.len()];
+    for hunk in hunks.iter().take_while(|hunk| hunk.new <= wanted.start) {
         let (start, new_start) = (hunk.old as usize, hunk.new as usize);
         let of = |lines: &[&[u8]], start: usize, len: u32| -> Vec<Pairs> {
             lines.iter().skip(start).take(len as usize).map(|line| Pairs::of(line)).collect()
         };
         let mut matching = Matching::new(of(&old, start, hunk.old_len), of(&new, new_start, hunk.new_len));
         matching.run();
-        if let Some(found) = matching.best.get((line - hunk.new) as usize).copied().flatten() {
-            return u32::try_from(start + found).ok();
+        for (guess, line) in guesses.iter_mut().zip(wanted.clone()) {
+            let found = matching.best.get((line - hunk.new) as usize).copied().flatten();
+            *guess = found.and_then(|found| u32::try_from(start + found).ok());
         }
         taken.extend(matching.old.into_iter().enumerate().map(|(at, pairs)| (start + at, pairs)));
     }
-    let wanted = Pairs::of(new.get(line as usize)?);
+    for (guess, line) in guesses.iter_mut().zip(wanted) {
+        *guess = guess.or_else(|| anywhere(&old, new.get(line as usize)?, line, &taken));
+    }
+    guesses
+}
+
+/// The line of `old` that is most like `text`, which stands at `line` of the newer file; of some lines, not
+/// all is left.
+fn anywhere(old: &[&[u8]], text: &[u8], line: u32, left: &HashMap<usize, Pairs>) -> Option<u32> {
+    let wanted = Pairs::of(text);
     let mut best: Option<(u32, usize)> = None;
     for (at, text) in old.iter().enumerate() {
         let alike =
-            taken.get(&at).map_or_else(|| Pairs::of(text).common(&wanted), |left| left.common(&wanted));
+            left.get(&at).map_or_else(|| Pairs::of(text).common(&wanted), |left| left.common(&wanted));
         let distance = |at: usize| at.abs_diff(line as usize);
         let better = best
             .is_none_or(|(most, nearest)| alike > most || alike == most && distance(at) <= distance(nearest));

@@ -156,6 +156,25 @@ impl Lines {
         }
     }
 
+    /// Those lines alone.
+    pub(super) fn part(&self, range: std::ops::Range<usize>) -> Self {
+        Self {
+            numbers: self.numbers[range.clone()].to_vec(),
+            sizes: self.sizes[range.clone()].to_vec(),
+            indents: self.indents[range].to_vec(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.numbers.len()).unwrap_or(u32::MAX)
+    }
+
+    /// A number a line: equal lines, as the diff sees them, have equal numbers.
+    pub(super) fn numbers(&self) -> &[u64] {
+        &self.numbers
+    }
+
     /// What it takes in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.numbers.len() * (size_of::<u64>() + size_of::<u32>() + size_of::<u8>())

@@ -4,11 +4,11 @@
 //! order: the file is read at its revision (`repository`, `objects`), the line that was really meant is
 //! found in it (`locate`), followed back to its origin (`tracer`), and its author is looked up (`author`,
 //! `mailmap`). The answer equals what `git blame` prints for that line, with `-w` and `--ignore-revs-file`
-//! unless they are switched off.
+//! unless they are switched off, and with `-M` or `-C` where they are switched on.
 //!
 //! The tracer asks `commit_graph` which commits left the file alone, `renames` what it was called before,
-//! `lines` where a line was, and where a commit is to be `ignored`, `guess` what a line was. `upkeep` has git
-//! write the commit-graphs that make it fast. `revision` reads commits out of what reports say. `mirror`
+//! `lines` where a line was, and where a commit is to be `ignored`, `guess` what a line was; `moves`
+//! finds lines that were moved. `upkeep` has git write the commit-graphs that make it fast. `revision` reads commits out of what reports say. `mirror`
 //! keeps copies of repositories that are elsewhere; both run git by `program`.
 //!
 //! Pitfalls: objects are named by their content, so what is remembered of them holds for ever, but
@@ -26,6 +26,7 @@ mod lines;
 mod locate;
 mod mailmap;
 pub mod mirror;
+mod moves;
 mod objects;
 mod program;
 mod renames;
@@ -48,6 +49,7 @@ use git2::Oid;
 use tokio::sync::{Semaphore, watch};
 
 pub use ignored::BrokenLine;
+pub use moves::Moves;
 pub use repository::{Branch, BranchPattern, Repository};
 pub use revision::{Resolved, RevisionHints};
 pub use types::*;
@@ -57,7 +59,7 @@ use ignored::Ignored;
 use lines::Whitespace;
 use objects::{Kind, Node, ObjectCache, Objects, Stop};
 use repository::{Handle, Opened};
-use tracer::{Memory, Tracer, Version};
+use tracer::{Memory, Move, Tracer, Version};
 
 /// Limits of blaming.
 #[derive(Debug, Clone)]
@@ -71,6 +73,10 @@ pub struct Settings {
     /// Whether commits listed in `.git-blame-ignore-revs`, or in the files that git's setting
     /// `blame.ignoreRevsFile` names, are passed over where possible, as by `git blame --ignore-rev`.
     pub ignore_revisions: bool,
+    /// Whether lines that were moved or copied are followed, as by `git blame -M` and `-C`. Not by default:
+    /// git takes any line of 20 letters for a copy of an older one that reads the same, and a new line's author
+    /// is better asked than somebody who once wrote the like.
+    pub moves: Moves,
     /// A folder for commit-graphs of repositories that have none of their own with changed-path filters;
     /// see [`Blamer::keep_graphs`]. `None`: such repositories are read without, many times slower.
     pub graphs: Option<PathBuf>,
@@ -85,6 +91,7 @@ impl Default for Settings {
             deadline: Duration::from_secs(20),
             ignore_whitespace: true,
             ignore_revisions: true,
+            moves: Moves::Unfollowed,
             graphs: None,
             cache_bytes: 64 << 20,
         }
@@ -386,7 +393,7 @@ impl Blamer {
         let settings = &self.0.settings;
         let whitespace = if settings.ignore_whitespace { Whitespace::Ignored } else { Whitespace::Counts };
         let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
-        let tracer = Tracer::new(objects, &self.0.memory, whitespace, ignored);
+        let tracer = Tracer::new(objects, &self.0.memory, whitespace, settings.moves, ignored);
         let branch =
             self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_ref());
         let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
@@ -412,6 +419,7 @@ impl Blamer {
             summary,
             boundary: end.boundary,
             skipped: end.skipped.into_iter().map(commit_id).collect(),
+            moved: end.moved.iter().map(moved).collect(),
             source: excerpt(&file, located.line),
             confidence: located.confidence,
         })))
@@ -574,6 +582,13 @@ fn folder_of(repository: &Repository) -> String {
     let id =
         Oid::hash_object(git2::ObjectType::Blob, path).map_or_else(|_| String::new(), |id| id.to_string());
     format!("{name}-{id:.12}")
+}
+
+fn moved(Move { to, from }: &Move) -> Moved {
+    let (to, line) = (&to.0, one_based(to.1));
+    let (from, from_line) = (&from.0, one_based(from.1));
+    let to = Origin { commit: commit_id(to.commit), path: (*to.path).clone(), line };
+    Moved { to, from_path: (*from.path).clone(), from_line }
 }
 
 fn commit_id(id: Oid) -> CommitId {

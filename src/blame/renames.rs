@@ -23,11 +23,20 @@ const IDENTICAL_LOOKED_AT: usize = 100;
 /// How many of the best candidates git keeps while it looks at the rest.
 const KEPT: usize = 4;
 
-/// A deleted file.
-struct Source {
-    path: BString,
-    id: Oid,
-    kind: Kind,
+/// A file of an older tree.
+pub(super) struct Source {
+    pub(super) path: BString,
+    pub(super) id: Oid,
+    pub(super) kind: Kind,
+}
+
+/// Which files of an older tree are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Those that the newer one has nothing in the place of.
+    Deleted,
+    /// Those that the newer one has not, or not the same.
+    Changed,
 }
 
 /// What `path` (with content `id`, below the tree `new`) was called below the tree `old`, which has no
@@ -39,8 +48,7 @@ pub(super) fn find(
     path: &BStr,
     id: Oid,
 ) -> Result<Option<(BString, Oid)>, Stop> {
-    let mut sources = Vec::new();
-    deleted(objects, old, new, BStr::new(""), &mut sources)?;
+    let sources = sources(objects, old, new, Wanted::Deleted)?;
     let found = match identical(&sources, path, id) {
         Some(source) => Some(source),
         None => similar(objects, &sources, path, id)?,
@@ -160,29 +168,42 @@ fn base(path: &[u8]) -> &[u8] {
     path.rsplit_once_str(b"/").map_or(path, |(_, base)| base)
 }
 
-/// The files below `old` whose paths are not files below `new`, in the order of git's tree diff.
-fn deleted(
+/// The files below `old` that are wanted for how they are below `new`, in the order of git's tree diff.
+pub(super) fn sources(
     objects: &Objects<'_>,
     old: Oid,
     new: Oid,
+    wanted: Wanted,
+) -> Result<Vec<Source>, Stop> {
+    let mut found = Vec::new();
+    compare(objects, (old, new), BStr::new(""), wanted, &mut found)?;
+    Ok(found)
+}
+
+fn compare(
+    objects: &Objects<'_>,
+    (old, new): (Oid, Oid),
     prefix: &BStr,
+    wanted: Wanted,
     found: &mut Vec<Source>,
 ) -> Result<(), Stop> {
     objects.check_deadline()?;
     let (old, new) = (objects.tree(old)?, objects.tree(new)?);
     // A folder and a file of one name are two things, and stand apart in a tree's order.
     let key = |entry: &Entry<'_>| (entry.name.to_owned(), entry.kind() == Kind::Folder);
-    let left: HashMap<_, _> = Entries::of(&new).map(|entry| (key(&entry), entry.id)).collect();
+    let left: HashMap<_, _> = Entries::of(&new).map(|entry| (key(&entry), (entry.id, entry.mode))).collect();
     for entry in Entries::of(&old) {
         let path = join(prefix, entry.name);
         match (entry.kind(), left.get(&key(&entry))) {
-            (_, Some(&id)) if id == entry.id => {}
-            (Kind::Folder, Some(&id)) => deleted(objects, entry.id, id, path.as_bstr(), found)?,
+            (_, Some(&same)) if same == (entry.id, entry.mode) => {}
+            (Kind::Folder, Some(&(id, _))) => {
+                compare(objects, (entry.id, id), path.as_bstr(), wanted, found)?;
+            }
             (Kind::Folder, None) => walk_tree(objects, entry.id, path.as_bstr(), &mut |path, node: Node| {
                 found.push(Source { path, id: node.id, kind: node.kind });
             })?,
-            (_, Some(_)) => {}
-            (kind, None) => found.push(Source { path, id: entry.id, kind }),
+            (_, Some(_)) if wanted == Wanted::Deleted => {}
+            (kind, _) => found.push(Source { path, id: entry.id, kind }),
         }
     }
     Ok(())

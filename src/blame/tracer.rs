@@ -9,7 +9,9 @@
 //! 3. the first parent whose diff leaves the line alone takes it, at its old number;
 //! 4. if the commit is to be ignored: the first parent that has a line of which this one can be guessed to
 //!    have been made;
-//! 5. otherwise the line is this commit's.
+//! 5. if lines that were moved or copied are followed: what the older versions have of the run of lines that
+//!    this one stands in ([`super::moves`]);
+//! 6. otherwise the line is this commit's.
 //!
 //! What steps 1 and 2 find is the same for all lines of a file and is kept ([`Step`]), as are the diffs of
 //! step 3: the second line of a file is blamed from memory.
@@ -25,6 +27,7 @@ use super::commit_graph::PathKeys;
 use super::guess;
 use super::ignored::Ignored;
 use super::lines::{self, Certain, Hunk, Lines, Whitespace};
+use super::moves::{Asked, Moves, Run};
 use super::objects::{Kind, Node, Objects, Stop};
 use super::renames;
 
@@ -56,6 +59,17 @@ pub(super) struct End {
     pub(super) boundary: bool,
     /// The commits ignored on the way, newest first.
     pub(super) skipped: Vec<Oid>,
+    /// Where it was moved or copied on the way, newest first.
+    pub(super) moved: Vec<Move>,
+}
+
+/// A line that a commit moved or copied. Lines are 0-based.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Move {
+    /// Where the commit put it.
+    pub(super) to: (Version, u32),
+    /// Where a parent had it.
+    pub(super) from: (Version, u32),
 }
 
 /// What walks have found out, for the next one.
@@ -81,7 +95,9 @@ pub(super) struct Tracer<'h> {
     memory: &'h Memory,
     /// Tells this repository, with its overrides, from all others.
     world: u64,
-    whitespace: Whitespace,
+    pub(super) whitespace: Whitespace,
+    /// Whether moved and copied lines are followed.
+    moves: Moves,
     /// Commits whose changes are passed over, where a line that they changed can be guessed.
     ignored: Option<Arc<Ignored>>,
     /// The version that was looked at last: the next one is mostly like it.
@@ -89,25 +105,33 @@ pub(super) struct Tracer<'h> {
 }
 
 impl<'h> Tracer<'h> {
-    /// A walker that passes over changes of white space and over the commits `ignored`, as it is told.
+    /// A walker that passes over changes of white space and over the commits `ignored`, and follows lines that
+    /// were moved, as it is told.
     pub(super) fn new(
         objects: &'h Objects<'h>,
         memory: &'h Memory,
         whitespace: Whitespace,
+        moves: Moves,
         ignored: Option<Arc<Ignored>>,
     ) -> Self {
         let world = objects.handle.overrides.fingerprint();
-        Self { objects, memory, world, whitespace, ignored, last: RefCell::default() }
+        Self { objects, memory, world, whitespace, moves, ignored, last: RefCell::default() }
     }
 
     /// Follows `line` (0-based) of `version` to its origin.
     pub(super) fn trace(&self, version: &Version, line: u32) -> Result<End, Stop> {
+        let asked = Asked::new(self, version);
+        // A line that goes alone needs no whole diffs.
+        let mut run = match self.moves {
+            Moves::Unfollowed => None,
+            Moves::InFile | Moves::InCommit => Some(Run::whole(self.lines(version.blob)?.count())),
+        };
         let (mut version, mut line) = (version.clone(), line);
-        let mut skipped = Vec::new();
+        let (mut skipped, mut moved) = (Vec::new(), Vec::new());
         'walk: loop {
             let step = self.step(&version)?;
             for parent in &step.parents {
-                if let Some(older) = self.older_line(parent.blob, step.changed.blob, line)? {
+                if let Some(older) = self.older_line(parent.blob, step.changed.blob, line, run.as_mut())? {
                     (version, line) = (parent.clone(), older);
                     continue 'walk;
                 }
@@ -115,14 +139,22 @@ impl<'h> Tracer<'h> {
             let commit = step.changed.commit;
             if self.ignored.as_ref().is_some_and(|ignored| ignored.commits.contains(&commit)) {
                 for parent in &step.parents {
-                    if let Some(older) = self.guess(parent.blob, step.changed.blob, line)? {
+                    if let Some(older) = self.guess(parent.blob, step.changed.blob, line, run.as_mut())? {
                         (version, line) = (parent.clone(), older);
                         skipped.push(commit);
                         continue 'walk;
                     }
                 }
             }
-            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary, skipped });
+            if let Some(run) = &mut run
+                && let Some(from) = asked.find(self.moves, &step, run, line)?
+            {
+                let to = (step.changed.clone(), line);
+                (version, line) = from.clone();
+                moved.push(Move { to, from });
+                continue 'walk;
+            }
+            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary, skipped, moved });
         }
     }
 
@@ -191,8 +223,12 @@ impl<'h> Tracer<'h> {
         }
     }
 
-    /// Where `line` of the content `new` was in `old`; `None` if it was not.
-    fn older_line(&self, old: Oid, new: Oid, line: u32) -> Result<Option<u32>, Stop> {
+    /// Where `line` of the content `new` was in `old`; `None` if it was not. The run that it goes with, if it
+    /// does, is cut to those that do as `line` does.
+    fn older_line(&self, old: Oid, new: Oid, line: u32, run: Option<&mut Run>) -> Result<Option<u32>, Stop> {
+        if let Some(run) = run {
+            return Ok(run.follow(&self.hunks(old, new)?, line));
+        }
         let key = (old, new, self.whitespace);
         if let Some(hunks) = self.memory.diffs.get(&key) {
             return Ok(lines::older_line(&hunks, line).ok());
@@ -207,11 +243,16 @@ impl<'h> Tracer<'h> {
     }
 
     /// The line of the content `old` that `line` of `new` was made of, if that can be guessed.
-    fn guess(&self, old: Oid, new: Oid, line: u32) -> Result<Option<u32>, Stop> {
+    fn guess(&self, old: Oid, new: Oid, line: u32, run: Option<&mut Run>) -> Result<Option<u32>, Stop> {
         self.objects.check_deadline()?;
         let hunks = self.hunks(old, new)?;
         let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
-        Ok(guess::older_line(old.data(), new.data(), &hunks, line))
+        let wanted = run.as_ref().map_or(line..line + 1, |run| run.range());
+        let guesses = guess::older_lines(old.data(), new.data(), &hunks, wanted);
+        Ok(match run {
+            Some(run) => run.guess(&guesses, line),
+            None => guesses[0],
+        })
     }
 
     fn hunks(&self, old: Oid, new: Oid) -> Result<Arc<[Hunk]>, Stop> {
@@ -237,7 +278,8 @@ impl<'h> Tracer<'h> {
         Ok(hunks)
     }
 
-    fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
+    /// A content as a diff sees it.
+    pub(super) fn lines(&self, blob: Oid) -> Result<Arc<Lines>, Stop> {
         let whitespace = self.whitespace;
         let key = (blob, whitespace);
         if let Some(lines) = self.memory.lines.get(&key) {

@@ -151,10 +151,38 @@ pub struct Blame {
     /// Commits that changed the line and were passed over on purpose (ignored revisions), newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<CommitId>,
+    /// Where commits moved or copied the line from, newest first, if such lines are followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Moved>,
     /// The lines around `place` at its revision; invalid UTF-8 replaced.
     pub source: Vec<SourceLine>,
     /// How sure it is that `place` is the line that was running.
     pub confidence: Confidence,
+}
+
+/// A line that a commit moved or copied from elsewhere: it is not the commit's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The commit, and where it put the line.
+    pub to: Origin,
+    /// The file that the line was in before.
+    #[serde(with = "path_text")]
+    pub from_path: BString,
+    /// Its line there, 1-based.
+    pub from_line: NonZeroU32,
+}
+
+impl std::fmt::Display for Moved {
+    /// In words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { to, from_path, from_line } = self;
+        write!(f, "{} moved or copied it from {from_path}:{from_line} to", to.commit.short())?;
+        if to.path == *from_path {
+            write!(f, " line {}", to.line)
+        } else {
+            write!(f, " {}:{}", to.path, to.line)
+        }
+    }
 }
 
 /// One line of source for people to read.

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, one answer a line of input; words go to stderr.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufWriter, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -12,12 +13,15 @@ use bstr::{BStr, BString, ByteSlice};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
-use crate::blame::{Basis, Blame, BlameError, Blamer, BrokenLine, CommitId, Question, Repository, Settings};
+use crate::blame::{
+    Basis, Blame, BlameError, Blamer, BrokenLine, CommitId, Moved, Moves, Question, Repository, Settings,
+};
 
 /// Shows who last changed a line, and in which commit, path and line of back then.
 ///
 /// The answer is the one of `git blame -w` with .git-blame-ignore-revs, found faster; the author's name and
-/// address are as .mailmap has them.
+/// address are as .mailmap has them. With -M or -C, a line is followed together with its neighbours, as git does
+/// where it is asked for the whole file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,6 +49,12 @@ pub struct Arguments {
     /// Blame the commits listed in .git-blame-ignore-revs like any others
     #[arg(long)]
     no_ignore_revs: bool,
+    /// Follow lines that were moved or copied within their file, as `git blame -M FILE` does
+    #[arg(short = 'M')]
+    moved: bool,
+    /// Follow them also from other files that the same commit changed, as `git blame -C FILE` does
+    #[arg(short = 'C')]
+    copied: bool,
     /// Also read PATH:LINE from stdin, one a line, and answer each at once; what follows a second colon is
     /// passed over
     #[arg(long)]
@@ -75,9 +85,20 @@ struct Answer<'a> {
     author_time: String,
     summary: &'a str,
     skipped: Vec<&'a str>,
+    moved: Vec<Step<'a>>,
     boundary: bool,
     asked: Asked<'a>,
     micros: u128,
+}
+
+/// A commit that moved or copied the line, where to, and where from.
+#[derive(Serialize)]
+struct Step<'a> {
+    commit: &'a str,
+    path: Cow<'a, str>,
+    line: u32,
+    from_path: Cow<'a, str>,
+    from_line: u32,
 }
 
 #[derive(Serialize)]
@@ -128,6 +149,11 @@ fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
     let settings = Settings {
         ignore_whitespace: !args.count_whitespace,
         ignore_revisions: !args.no_ignore_revs,
+        moves: match (args.moved, args.copied) {
+            (_, true) => Moves::InCommit,
+            (true, false) => Moves::InFile,
+            (false, false) => Moves::Unfollowed,
+        },
         ..Settings::default()
     };
     let blamer = Blamer::new(vec![repository], settings);
@@ -240,6 +266,9 @@ fn text(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> 
     for skipped in &blame.skipped {
         writeln!(out, "    passed over {}", skipped.short())?;
     }
+    for moved in &blame.moved {
+        writeln!(out, "    {moved}")?;
+    }
     let line = blame.source.iter().find(|line| line.number == asked.line.get());
     writeln!(out, "    > {}", line.map_or("", |line| line.text.trim()))
 }
@@ -254,12 +283,25 @@ fn json(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> 
         author_time: blame.author.time.to_string(),
         summary: &blame.summary,
         skipped: blame.skipped.iter().map(|commit| commit.0.as_str()).collect(),
+        moved: blame.moved.iter().map(Step::of).collect(),
         boundary: blame.boundary,
         asked: Asked { path: &asked.path.to_str_lossy(), line: asked.line.get(), commit: &asked.revision.0 },
         micros,
     };
     serde_json::to_writer(&mut *out, &answer)?;
     writeln!(out)
+}
+
+impl<'a> Step<'a> {
+    fn of(Moved { to, from_path, from_line }: &'a Moved) -> Self {
+        Self {
+            commit: &to.commit.0,
+            path: to.path.to_str_lossy(),
+            line: to.line.get(),
+            from_path: from_path.to_str_lossy(),
+            from_line: from_line.get(),
+        }
+    }
 }
 
 /// The error in the words of this command, which knows its repository by a path.

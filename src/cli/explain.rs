@@ -138,6 +138,9 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
             for skipped in &blame.skipped {
                 let _ = writeln!(out, "passed by {} (an ignored revision)", skipped.short());
             }
+            for moved in &blame.moved {
+                let _ = writeln!(out, "moved     {}", plain(&moved.to_string()));
+            }
             let author = format!("{} <{}>", blame.author.name, blame.author.mail);
             let _ = writeln!(out, "person    {}, {}", plain(&author), blame.author.time);
         }

@@ -149,6 +149,9 @@ pub(super) fn blamer(config: &Config) -> Blamer {
     let settings = blame::Settings {
         threads: config.blame.threads,
         deadline: config.blame.deadline,
+        ignore_whitespace: config.blame.ignore_whitespace,
+        ignore_revisions: config.blame.ignore_revisions,
+        moves: config.blame.moves,
         graphs: Some(config.data_dir.join("graphs")),
         ..blame::Settings::default()
     };

@@ -16,6 +16,7 @@ use self::projects::read_projects;
 pub use self::projects::{Project, Repository, Source, folder_name};
 pub use self::web::Web;
 use self::web::read_web;
+use crate::blame::Moves;
 use crate::ingest::scrub;
 use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
@@ -100,6 +101,12 @@ pub struct Blame {
     pub threads: usize,
     /// How long one line may take.
     pub deadline: Duration,
+    /// Whether changes of white space alone are passed over.
+    pub ignore_whitespace: bool,
+    /// Whether commits listed in `.git-blame-ignore-revs` are passed over.
+    pub ignore_revisions: bool,
+    /// Whether lines that were moved or copied are followed.
+    pub moves: Moves,
 }
 
 /// Where Flawless's clients report to.
@@ -162,7 +169,13 @@ impl Default for Scrub {
 
 impl Default for Blame {
     fn default() -> Self {
-        Self { threads: 2, deadline: Duration::from_secs(30) }
+        Self {
+            threads: 2,
+            deadline: Duration::from_secs(30),
+            ignore_whitespace: true,
+            ignore_revisions: true,
+            moves: Moves::default(),
+        }
     }
 }
 
@@ -432,8 +445,23 @@ fn read_blame(mut section: Section<'_>) -> Blame {
     let default = Blame::default();
     let threads = section.integer("threads", 1..=256).map(|n| usize::try_from(n).expect("in range"));
     let deadline = section.integer("deadline_seconds", 1..=3_600).map(Duration::from_secs);
+    let ignore_whitespace = section.boolean("ignore_whitespace");
+    let ignore_revisions = section.boolean("ignore_revisions");
+    let hint = "\"no\", \"in_file\" (as git blame -M does), or \"in_commit\" (as git blame -C does)";
+    let moves = section.parsed("follow_moves", hint, |text| match text {
+        "no" => Ok(Moves::Unfollowed),
+        "in_file" => Ok(Moves::InFile),
+        "in_commit" => Ok(Moves::InCommit),
+        _ => Err(format!("{text:?} is no way to follow lines")),
+    });
     section.finish();
-    Blame { threads: threads.unwrap_or(default.threads), deadline: deadline.unwrap_or(default.deadline) }
+    Blame {
+        threads: threads.unwrap_or(default.threads),
+        deadline: deadline.unwrap_or(default.deadline),
+        ignore_whitespace: ignore_whitespace.unwrap_or(default.ignore_whitespace),
+        ignore_revisions: ignore_revisions.unwrap_or(default.ignore_revisions),
+        moves: moves.unwrap_or(default.moves),
+    }
 }
 
 fn read_fetch(mut section: Section<'_>) -> Fetch {

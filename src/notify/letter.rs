@@ -237,6 +237,8 @@ fn notes(notice: &FaultNotice, to: &str) -> Vec<String> {
             let more = if blame.skipped.len() > 5 { ", …" } else { "" };
             notes.push(format!("Passed over, as configured: {}{more}.", ids.join(", ")));
         }
+        // The newest moves: who looks for the line finds it by them.
+        notes.extend(blame.moved.iter().take(3).map(|moved| format!("Commit {moved}.")));
         if blame.origin.path != blame.place.path || blame.origin.line != blame.place.line {
             notes.push(format!("In that commit it is {}:{}.", blame.origin.path, blame.origin.line));
         }

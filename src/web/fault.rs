@@ -387,6 +387,7 @@ fn notes(fault: &Fault) -> Vec<String> {
             let ids: Vec<_> = blame.skipped.iter().take(5).map(|id| id.short()).collect();
             notes.push(format!("Passed over, as configured: {}.", ids.join(", ")));
         }
+        notes.extend(blame.moved.iter().map(|moved| format!("Commit {moved}.")));
     } else if let Some(failure) = &fault.blame_failure {
         notes.push(format!("Git could not name an author: {failure}"));
     }
