@@ -6,14 +6,12 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging. `filter`: a level (`info`), or levels by module (`info,blamed::blame=debug`); the
-/// environment variable `BLAMED_LOG` goes before it.
+/// Starts logging. `filter`: a level (`info`), or levels by module (`info,blamed::blame=debug`).
 ///
 /// # Errors
 /// The filter makes no sense.
 pub fn start(filter: &str) -> Result<(), String> {
-    let filter = std::env::var("BLAMED_LOG").unwrap_or_else(|_| filter.to_owned());
-    let parsed = EnvFilter::try_new(&filter)
+    let parsed = EnvFilter::try_new(filter)
         .map_err(|error| format!("`log`: {filter:?}: {error}; write a level such as info or debug"))?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let started = tracing_subscriber::fmt()

@@ -56,7 +56,7 @@ fn wrong_use_is_told_and_exits_with_2() {
     };
     check(
         &["start", "--config", config],
-        &["blamed.toml:1:10", "blamed.toml:2:1", "blamed.toml:4:12", "3 problems"],
+        &["blamed.toml:1:10", "blamed.toml:2:1", "blamed.toml:4:12", "4 problems"],
     );
     check(&["start", "--config", "missing.toml"], &["missing.toml", "hint: "]);
     check(&["fly"], &["unrecognized subcommand 'fly'"]);
@@ -77,6 +77,33 @@ fn wrong_use_is_told_and_exits_with_2() {
         &["--file is empty"],
     );
     check(&["blame", "a.py"], &["a.py"]);
+}
+
+#[test]
+fn check_says_what_was_read_and_options_lists_every_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut check = blamed(&["check"]);
+    let (code, out, err) = said(&run(check.current_dir(folder.path()).env("BLAMED_LOG", "debug")));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("file         none") && out.contains("environment  BLAMED_LOG\n"), "{out}");
+
+    std::fs::write(folder.path().join("blamed.toml"), "log = 3\n").unwrap();
+    let mut check = blamed(&["check"]);
+    check.current_dir(folder.path()).env("BLAMED_FETCH_TIMEOUT_SECONDS", "0");
+    let (code, out, err) = said(&run(&mut check));
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("blamed.toml:1:7: `log` is a string") && err.contains("from 1 to 86400"), "{err}");
+    assert!(!folder.path().join("blamed-data").exists(), "nothing is made");
+
+    let (code, out, _) = said(&run(&mut blamed(&["options"])));
+    assert_eq!(code, Some(0));
+    assert!(out.contains(
+        "\nlimits.body_bytes  BLAMED_LIMITS_BODY_BYTES\n    number, in bytes; default 1_048_576\n"
+    ));
+    let (code, out, _) = said(&run(&mut blamed(&["options", "smtp_port"])));
+    assert_eq!((code, out.lines().next()), (Some(0), Some("mail.smtp_port  BLAMED_MAIL_SMTP_PORT")));
+    let (code, _, err) = said(&run(&mut blamed(&["options", "warp"])));
+    assert!(code == Some(2) && err.contains("hint: "), "{err}");
 }
 
 #[test]

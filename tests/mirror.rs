@@ -197,7 +197,7 @@ fn a_password_is_seen_by_git_alone() {
          {{ echo \"arguments: $*\"; tr '\\0' ' ' < /proc/$$/cmdline; echo\n\
          for host in git.example.org evil.example.org; do echo \"for $host\"\n\
          printf 'protocol=https\\nhost=%s\\n\\n' $host | {git} credential fill 2>&1; done; }} >> {seen}\n\
-         echo \"fatal: $BLAMED_FETCH_PASSWORD at https://ada:$BLAMED_FETCH_PASSWORD@git.example.org/\" >&2\nexit 128",
+         echo \"fatal: $BLAMED_GIT_PASSWORD at https://ada:$BLAMED_GIT_PASSWORD@git.example.org/\" >&2\nexit 128",
         git = real.trim(),
         seen = seen.display()
     );

@@ -25,7 +25,7 @@ use super::program::{self, Failed, git};
 /// How git may reach a repository.
 const PROTOCOLS: &[&str] = &["http", "https", "ssh", "git", "file"];
 /// Prints the password that git asks for; git calls it with what it wants.
-const HELPER: &str = r#"!f() { test "$1" = get && printf 'password=%s\n' "$BLAMED_FETCH_PASSWORD"; }; f"#;
+const HELPER: &str = r#"!f() { test "$1" = get && printf 'password=%s\n' "$BLAMED_GIT_PASSWORD"; }; f"#;
 /// How long git may tidy up or write a graph after a fetch. A first graph of a million commits takes minutes.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
@@ -168,7 +168,7 @@ impl Url {
             command.env(format!("GIT_CONFIG_KEY_{}", before + at), key);
             command.env(format!("GIT_CONFIG_VALUE_{}", before + at), value);
         }
-        command.env("BLAMED_FETCH_PASSWORD", password.as_deref().unwrap_or_default());
+        command.env("BLAMED_GIT_PASSWORD", password.as_deref().unwrap_or_default());
     }
 
     /// `text` without the secrets of this address, or of any.

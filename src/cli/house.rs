@@ -1,13 +1,13 @@
 //! Everything that a daemon consists of, put together from a configuration.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Failure, Place};
 use crate::blame::mirror::Mirror;
 use crate::blame::{self, BlameError, Blamer};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Environment, Loaded};
 use crate::ingest::{self, scrub::Scrubber};
 use crate::notify;
 use crate::pipeline::{self, random_id};
@@ -16,26 +16,32 @@ use crate::store::{ProjectId, Store, StoreError};
 /// The configuration file that is used when none is named and it is there.
 const DEFAULT_CONFIG: &str = "blamed.toml";
 
-/// The configuration as the arguments have it.
+/// The configuration as the arguments and the environment have it.
 ///
 /// # Errors
-/// The file is named and missing, or wrong.
+/// The file is named and missing, or something is wrong.
 pub(super) fn configuration(place: &Place) -> Result<Config, Failure> {
+    let (mut config, _) = loaded(place)?;
+    if let Some(dir) = &place.data_dir {
+        config.config.data_dir.clone_from(dir);
+    }
+    Ok(config.config)
+}
+
+/// The configuration as its file and the environment have it, and the file, if there is one.
+///
+/// # Errors
+/// The file is named and missing, or something is wrong.
+pub(super) fn loaded(place: &Place) -> Result<(Loaded, Option<PathBuf>), Failure> {
     let default = Path::new(DEFAULT_CONFIG);
     let file = place.config.as_deref().or_else(|| default.exists().then_some(default));
-    let mut config = match file {
-        Some(file) => Config::load(file).map_err(|error| match error {
-            ConfigError::Unreadable { .. } => Failure::Wrong(format!(
-                "{error}\n\nhint: pass an existing file with --config, or none to use the defaults"
-            )),
-            ConfigError::Wrong(_) => Failure::wrong(error),
-        })?,
-        None => Config::default(),
-    };
-    if let Some(dir) = &place.data_dir {
-        config.data_dir.clone_from(dir);
-    }
-    Ok(config)
+    let loaded = Config::load(file, &Environment::of_process()).map_err(|error| match error {
+        ConfigError::Unreadable { .. } => Failure::Wrong(format!(
+            "{error}\n\nhint: pass an existing file with --config, or none to use the defaults"
+        )),
+        ConfigError::Wrong(_) => Failure::wrong(error),
+    })?;
+    Ok((loaded, file.map(Path::to_owned)))
 }
 
 /// The store of a data directory, for a command that works beside a daemon.

@@ -9,10 +9,12 @@ mod explain;
 mod house;
 mod known;
 mod listen;
+mod options;
 mod report;
 mod rules;
 mod settings;
 mod start;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +70,10 @@ enum Command {
     Rules(rules::Arguments),
     /// Keep the settings that may change while the daemon runs
     Settings(settings::Arguments),
+    /// List every key of the configuration
+    Options(options::OptionsArguments),
+    /// Look for mistakes in the configuration
+    Check(options::CheckArguments),
 }
 
 /// Where the daemon's things are; the same for every command.
@@ -77,7 +83,7 @@ struct Place {
     #[arg(long, value_name = "FILE", env = "BLAMED_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Folder for everything that is remembered [default: as configured, else ./blamed-data]
-    #[arg(long, value_name = "DIR", env = "BLAMED_DATA_DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
 }
 
@@ -95,6 +101,8 @@ pub fn main() -> ExitCode {
         Command::Known(arguments) => known::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
+        Command::Options(arguments) => options::options(&arguments),
+        Command::Check(arguments) => options::check(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

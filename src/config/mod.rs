@@ -1,8 +1,13 @@
-//! The configuration: the file as written → [`Config`] as checked, or every problem of it at once.
+//! The configuration: the file as written, and the environment → [`Config`] as checked, or every problem of it
+//! at once.
 //!
 //! `config.example.toml` is the manual of the file; a test holds it to the defaults here.
 
 mod document;
+mod environment;
+mod mail;
+mod manual;
+mod problems;
 mod projects;
 mod web;
 
@@ -11,24 +16,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::document::Section;
-pub use self::document::{Problem, Problems};
+pub use self::environment::Environment;
+pub use self::mail::Mail;
+use self::mail::{address, read_mail};
+pub use self::manual::{EXAMPLE, Entry, manual};
+pub use self::problems::{Problem, Problems};
 use self::projects::read_projects;
 pub use self::projects::{Project, Repository, Source, folder_name};
 pub use self::web::Web;
 use self::web::read_web;
 use crate::blame::Moves;
 use crate::ingest::scrub;
-use crate::notify::{Login, Security, Smtp};
 use crate::triage::decide::Policy;
-use crate::triage::identity::AddressPolicy;
 
 /// Where reports are taken unless something else is configured.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9029";
 /// Where data is kept unless something else is configured.
 pub const DEFAULT_DATA_DIR: &str = "blamed-data";
-
-/// The environment variable that may hold the mail server's password.
-const PASSWORD_VARIABLE: &str = "BLAMED_SMTP_PASSWORD";
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -61,17 +65,6 @@ pub struct Config {
     pub flawless: Option<Flawless>,
     /// Whose errors are taken. Empty: the repository of the current folder is the one project.
     pub projects: Vec<Project>,
-}
-
-/// How mail is sent.
-#[derive(Debug, Clone)]
-pub struct Mail {
-    /// The server. `None`: mails are written into `folder`.
-    pub smtp: Option<Smtp>,
-    /// Where mails are written for want of a server. `None`: `mail` in the data directory.
-    pub folder: Option<PathBuf>,
-    /// The sender. `None`: `blamed@` and this machine's name.
-    pub from: Option<String>,
 }
 
 /// What is taken from clients.
@@ -202,25 +195,37 @@ impl Config {
         named.and_then(|name| self.projects.iter().position(|project| project.name == *name)).unwrap_or(0)
     }
 
-    /// Reads a configuration file. Relative paths in it start from its folder.
+    /// Reads a configuration file, if there is one, and the environment, which goes before it. Relative paths
+    /// start from the folder of the file; those of the environment, and all where there is no file, from the
+    /// current one.
     ///
     /// # Errors
-    /// That the file cannot be read, or every problem of it.
-    pub fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
-        Ok(Self::parse(file, &text)?)
+    /// That the file cannot be read, or every problem.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
+        let unreadable =
+            |source| ConfigError::Unreadable { file: file.unwrap_or(Path::new("")).to_owned(), source };
+        let text = file.map(std::fs::read_to_string).transpose().map_err(unreadable)?.unwrap_or_default();
+        let (config, environment) = document::read(file, &text, environment, read_config)?;
+        Ok(Loaded { config, environment })
     }
 
-    /// Reads the text of a configuration file. `file` is named in problems, and relative paths start from
-    /// its folder.
+    /// Reads the text of a configuration file and nothing else. `file` is named in problems, and relative paths
+    /// start from its folder.
     ///
     /// # Errors
     /// Every problem of it.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Problems> {
-        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        document::read(file, text, |top| read_config(top, &folder))
+        document::read(Some(file), text, &Environment::default(), read_config).map(|(config, _)| config)
     }
+}
+
+/// A configuration, and where it is from besides its file.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The variables, credentials and files of secrets that were read.
+    pub environment: Vec<String>,
 }
 
 /// Why there is no configuration.
@@ -239,7 +244,7 @@ pub enum ConfigError {
     Wrong(#[from] Problems),
 }
 
-fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
+fn read_config(top: &mut Section<'_>) -> Config {
     let default = Config::default();
     let listen = read_listen(top, "write an address and a port, such as \"127.0.0.1:9029\"");
     let public_url = top.parsed("public_url", "such as \"https://blamed.example.com\"", |text| {
@@ -250,19 +255,17 @@ fn read_config(top: &mut Section<'_>, folder: &Path) -> Config {
             Err(format!("{text:?} is no http address"))
         }
     });
-    let data_dir = top.string("data_dir").map(|dir| folder.join(dir.value));
+    let data_dir = top.path("data_dir").map(|dir| dir.value);
     let log = top.parsed("log", "such as \"info\" or \"info,blamed::blame=debug\"", log_filter);
     let samples = top.integer("samples_per_fault", 1..=1_000);
     let default_contact = address(top, "default_contact");
-    let mut mail_section = top.section("mail");
-    let (mail, addresses) = read_mail(&mut mail_section, folder);
-    mail_section.finish();
+    let (mail, addresses) = read_mail(top.section("mail"));
     let flawless_section = top.section("flawless");
-    let projects = read_projects(top, folder);
+    let projects = read_projects(top);
     Config {
         listen: listen.unwrap_or(default.listen),
         public_url,
-        data_dir: data_dir.unwrap_or_else(|| folder.join(default.data_dir)),
+        data_dir: data_dir.unwrap_or_else(|| top.beside(default.data_dir)),
         log: log.unwrap_or(default.log),
         samples_per_fault: samples.map_or(default.samples_per_fault, |n| u32::try_from(n).expect("in range")),
         policy: Policy { addresses, default_contact },
@@ -313,105 +316,6 @@ fn log_filter(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn address(section: &mut Section<'_>, key: &'static str) -> Option<String> {
-    section.parsed(key, "such as \"ops@example.com\"", |text| match text.parse::<lettre::Address>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{text:?} is no mail address: {error}")),
-    })
-}
-
-fn read_mail(section: &mut Section<'_>, folder: &Path) -> (Mail, AddressPolicy) {
-    let host = section.string("smtp_host");
-    let port = section.integer("smtp_port", 1..=65_535).map(|n| u16::try_from(n).expect("in range"));
-    let security =
-        section.parsed("smtp_tls", "one of \"none\", \"starttls\", \"implicit\"", |text| match text {
-            "none" => Ok(Security::None),
-            "starttls" => Ok(Security::StartTls),
-            "implicit" => Ok(Security::Tls),
-            _ => Err(format!("{text:?} is no way to protect a connection")),
-        });
-    let login = read_login(section, folder, host.is_some());
-    let timeout = section.integer("smtp_timeout_seconds", 1..=600).map(Duration::from_secs);
-    let extra_roots = section.string("smtp_ca_file").map(|file| folder.join(file.value));
-    let helo = section.string("smtp_helo").map(|name| name.value);
-    let smtp = host.map(|host| {
-        let nearby = matches!(host.value.as_str(), "localhost" | "127.0.0.1" | "::1");
-        let security = security.unwrap_or(if nearby { Security::None } else { Security::StartTls });
-        Smtp {
-            port: port.unwrap_or(match security {
-                Security::None => 25,
-                Security::StartTls => 587,
-                Security::Tls => 465,
-            }),
-            host: host.value,
-            security,
-            extra_roots,
-            login,
-            helo,
-            timeout: timeout.unwrap_or(Smtp::DEFAULT_TIMEOUT),
-        }
-    });
-    let mail_folder = section.string("folder").map(|dir| folder.join(dir.value));
-    let from = section.parsed("from", "such as \"blamed@example.com\"", |text| match text
-        .parse::<lettre::message::Mailbox>(
-    ) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{text:?} is no sender: {error}")),
-    });
-    let domain = section.string("email_domain").map(|domain| domain.value);
-    let ignore = section.boolean("ignore_vcs_email_domain");
-    if ignore == Some(true) && domain.is_none() {
-        let hint = "add email_domain = \"example.com\"";
-        section.problem(section.span(), "`mail.ignore_vcs_email_domain` needs `mail.email_domain`", hint);
-    }
-    let addresses = AddressPolicy { email_domain: domain, ignore_vcs_email_domain: ignore.unwrap_or(false) };
-    (Mail { smtp, folder: mail_folder, from }, addresses)
-}
-
-/// The account at the mail server; its password is in the file, a file of its own, or the environment.
-fn read_login(section: &mut Section<'_>, folder: &Path, has_server: bool) -> Option<Login> {
-    let user = section.string("smtp_user");
-    let given = section.string("smtp_password");
-    let file = section.string("smtp_password_file");
-    let written = [&user, &given, &file].into_iter().flatten().next().map(|at| at.span.clone());
-    if let (Some(span), false) = (written.clone(), has_server) {
-        section.problem(span, "`mail.smtp_host` is missing: there is no server to sign in to", "");
-        return None;
-    }
-    if let (Some(given), Some(_)) = (&given, &file) {
-        let said = "`mail.smtp_password` and `mail.smtp_password_file` are both set";
-        section.problem(given.span.clone(), said, "keep one of them");
-    }
-    let password = match file {
-        Some(file) => {
-            let path = folder.join(&file.value);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-                Err(error) => {
-                    let said = format!("`mail.smtp_password_file`: {}: {error}", path.display());
-                    section.problem(file.span, said, "");
-                    return None;
-                }
-            }
-        }
-        None => given.map(|given| given.value).or_else(|| std::env::var(PASSWORD_VARIABLE).ok()),
-    };
-    match (user, password) {
-        (Some(user), Some(password)) => Some(Login { user: user.value, password }),
-        (Some(user), None) => {
-            let hint = format!("add smtp_password_file, or set {PASSWORD_VARIABLE} in the environment");
-            section.problem(user.span, "`mail.smtp_user` has no password", &hint);
-            None
-        }
-        (None, _) => {
-            if let Some(span) = written {
-                section.problem(span, "`mail.smtp_user` is missing: a password needs a user", "");
-            }
-            None
-        }
-    }
-}
-
 fn read_limits(mut section: Section<'_>) -> Limits {
     let mut limits = Limits::default();
     let mut set = |key, range, to: &mut usize| {
@@ -426,7 +330,11 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     set("local_chars", 10..=100_000, &mut limits.report.local_chars);
     set("nesting", 1..=100, &mut limits.report.context_depth);
     if limits.unpacked_bytes < limits.body_bytes {
-        section.problem(section.span(), "`limits.unpacked_bytes` is less than `limits.body_bytes`", "");
+        section.problem(
+            section.span_of("unpacked_bytes"),
+            "`limits.unpacked_bytes` is less than `limits.body_bytes`",
+            "",
+        );
     }
     section.finish();
     limits
@@ -526,6 +434,9 @@ mod tests {
         check("[[project]]\nname = \"a\"\nkey = \"short\"\n", "32 hexadecimal digits");
         check("[flawless]\nlisten = \"x\"\n", "no address to listen on");
         check("[flawless]\nproject = \"x\"\n", "no project is called \"x\"");
+        check("[mail]\nsmtp_port = 25\n", "`mail.smtp_port` is for a mail server");
+        check("[mail]\nsmtp_host = \"h\"\nfolder = \"f\"\n", "mails go to one of them");
+        check("[mail]\nsmtp_host = \"localhost\"\nsmtp_ca_file = \"f\"\n", "nothing is encrypted");
         check("mail = 3\n", "`mail` is a section, not an integer");
     }
 
@@ -553,6 +464,115 @@ mod tests {
         ] {
             let told = parse(text).unwrap_err();
             assert!(told.contains(expected) && !told.contains("s3cret"), "{expected:?} is not in:\n{told}");
+        }
+    }
+
+    fn from_environment(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("blamed.toml");
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(folder.path().join("mail.smtp_password"), "from a credential\n").unwrap();
+        std::fs::write(folder.path().join("secret"), "from a file\n").unwrap();
+        let secret = folder.path().join("secret");
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (*name, value.replace("SECRET", secret.to_str().unwrap())))
+            .collect();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let environment = Environment::of(&variables, Some(folder.path().to_owned()));
+        Config::load(Some(&file), &environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let loaded = from_environment(
+            "listen = \"127.0.0.1:1\"\nlog = \"warn\"\n[[project]]\nname = \"a\"\n[[project.repository]]\npath = \"r\"\n",
+            &[
+                ("BLAMED_LISTEN", "127.0.0.1:2"),
+                ("BLAMED_LOG", ""),
+                ("BLAMED_DATA_DIR", "here"),
+                ("BLAMED_MAIL_SMTP_HOST", "h"),
+                ("BLAMED_MAIL_SMTP_PORT", "2_525"),
+                ("BLAMED_MAIL_SMTP_USER", "u"),
+                ("BLAMED_SCRUB_NAMES", "[\"x\", \"y\"]"),
+                ("BLAMED_PROJECT_1_NAME", "b"),
+                ("BLAMED_PROJECT_2_NAME", "c"),
+                ("BLAMED_PROJECT_2_REPOSITORY_1_PATH", "s"),
+                ("BLAMED_PROJECT_2_SCRUB", "false"),
+                ("BLAMED_SHARED", "somebody else's"),
+            ],
+        )
+        .unwrap();
+        let config = loaded.config;
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.log, "warn");
+        assert_eq!(config.data_dir, Path::new("here"));
+        let smtp = config.mail.smtp.unwrap();
+        assert_eq!((smtp.host.as_str(), smtp.port), ("h", 2_525));
+        assert_eq!(smtp.login.unwrap().password, "from a credential");
+        assert_eq!(config.scrub.names, ["x", "y"]);
+        let names: Vec<&str> = config.projects.iter().map(|project| project.name.as_str()).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert!(!config.projects[1].scrub);
+        assert_eq!(config.projects[1].repositories[0].source, Source::Clone("s".into()));
+        assert!(loaded.environment.iter().any(|name| name == "BLAMED_PROJECT_2_NAME"));
+        assert!(loaded.environment.iter().any(|name| name.ends_with("mail.smtp_password")));
+        assert!(!loaded.environment.iter().any(|name| name == "BLAMED_LOG" || name == "BLAMED_SHARED"));
+    }
+
+    #[test]
+    fn secrets_are_files_and_never_shown() {
+        let file = "[mail]\nsmtp_host = \"h\"\nsmtp_user = \"u\"\n";
+        let password = |text: &str, variables: &[(&str, &str)]| {
+            from_environment(text, variables).map(|l| l.config.mail.smtp.unwrap().login.unwrap().password)
+        };
+        let named = [("BLAMED_MAIL_SMTP_PASSWORD_FILE", "SECRET")];
+        assert_eq!(password(file, &named).unwrap(), "from a file");
+        assert_eq!(password(file, &[("BLAMED_MAIL_SMTP_PASSWORD", "x")]).unwrap(), "x");
+        let told = password(file, &[named[0], ("BLAMED_MAIL_SMTP_PASSWORD", "hunter2")]).unwrap_err();
+        assert!(told.contains("`mail.smtp_password` and `mail.smtp_password_file` are both set"), "{told}");
+        for (text, variables) in [
+            ("[mail]\nsmtp_password = \"hunter2\"\nsmtp_pasword = \"hunter2\"\n", &[][..]),
+            ("", &[("BLAMED_MAIL_SMTP_PASSWORD", "hunter2")][..]),
+            ("", &[("BLAMED_MAIL_SMTP_PASSWORT", "hunter2")][..]),
+            ("", &[("BLAMED_PROJECT_1_REPOSITORY_1_URL", "ftp://hunter2@x/y")][..]),
+            ("[[project]]\nname = \"a\"\nkey = \"hunter2\"\n", &[][..]),
+        ] {
+            let told = from_environment(text, variables).unwrap_err();
+            let shown = told.replace("smtp_pasword = \"hunter2\"", "");
+            assert!(!shown.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_environment_is_told_with_the_rest() {
+        let told = from_environment(
+            "frames = 3\n",
+            &[
+                ("BLAMED_MAIL_SMTP_HOTS", "h"),
+                ("BLAMED_LOGS", "info"),
+                ("BLAMED_LIMITS_FRAMES", "many"),
+                ("BLAMED_PROJECT_3_KEY", "short"),
+                ("BLAMED_MAIL_IGNORE_VCS_EMAIL_DOMAIN", "yes"),
+                ("BLAMED_SCRUB_NAMES", "x, y"),
+            ],
+        )
+        .unwrap_err();
+        for expected in [
+            "blamed.toml:1:1: `frames` is no setting",
+            "error: environment: `limits.frames` is from 2 to 10000, not many",
+            "$ | BLAMED_LIMITS_FRAMES=many\n  |                      ^^^^",
+            "BLAMED_MAIL_SMTP_HOTS is no setting",
+            "did you mean BLAMED_MAIL_SMTP_HOST?",
+            "did you mean BLAMED_LOG?",
+            "`mail.ignore_vcs_email_domain` is true or false",
+            "`scrub.names` is a list of strings",
+            "`project.key`: a key is 32 hexadecimal digits",
+            "`project` has no `name`",
+            "9 problems in ",
+            " and the environment",
+        ] {
+            assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
         }
     }
 

@@ -51,13 +51,19 @@ impl std::fmt::Display for Source {
     }
 }
 
-pub(super) fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project> {
+pub(super) fn read_projects(top: &mut Section<'_>) -> Vec<Project> {
     let mut projects: Vec<Project> = Vec::new();
     for mut section in top.sections("project") {
         let name = section.string("name");
-        let key = section.parsed("key", "make one with: openssl rand -hex 16", |text| {
-            let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-            if hex { Ok(text.to_ascii_lowercase()) } else { Err("a key is 32 hexadecimal digits".to_owned()) }
+        let key = section.secret("key", "key_file").and_then(|key| {
+            section.understood("key", key, "make one with: openssl rand -hex 16", |text| {
+                let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+                if hex {
+                    Ok(text.to_ascii_lowercase())
+                } else {
+                    Err("a key is 32 hexadecimal digits".to_owned())
+                }
+            })
         });
         if let Some(other) = projects.iter().find(|project| key.is_some() && project.key == key) {
             let said =
@@ -70,7 +76,7 @@ pub(super) fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project
         for mut entry in section.sections("repository") {
             let named = entry.string("name").map(|name| name.value);
             let branch = read_branch(&mut entry);
-            let Some(source) = read_source(&mut entry, folder) else {
+            let Some(source) = read_source(&mut entry) else {
                 entry.finish();
                 continue;
             };
@@ -110,10 +116,10 @@ pub(super) fn read_projects(top: &mut Section<'_>, folder: &Path) -> Vec<Project
 }
 
 /// Where a repository is. What is wrong with an address is told of its whole section.
-fn read_source(entry: &mut Section<'_>, folder: &Path) -> Option<Source> {
-    let (path, url) = (entry.string("path"), entry.string("url"));
+fn read_source(entry: &mut Section<'_>) -> Option<Source> {
+    let (path, url) = (entry.path("path"), entry.secret("url", "url_file"));
     match (path, url) {
-        (Some(path), None) => Some(Source::Clone(folder.join(path.value))),
+        (Some(path), None) => Some(Source::Clone(path.value)),
         (None, Some(url)) => match Url::parse(&url.value) {
             Ok(url) => Some(Source::Elsewhere(url)),
             Err(why) => {
@@ -128,7 +134,7 @@ fn read_source(entry: &mut Section<'_>, folder: &Path) -> Option<Source> {
             None
         }
         (None, None) => {
-            if !entry.has("path") && !entry.has("url") {
+            if !["path", "url", "url_file"].iter().any(|key| entry.has(key)) {
                 let hint = "add path = \"/srv/git/shop\", the folder of a clone, or url = \"https://…\"";
                 entry.problem(entry.span(), "`project.repository` has no `path` and no `url`", hint);
             }

@@ -34,8 +34,10 @@ pub struct Answer {
 pub fn blamed(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_blamed"));
     command.args(arguments).stdin(Stdio::null());
-    for name in ["BLAMED_CONFIG", "BLAMED_DATA_DIR", "BLAMED_SERVER", "BLAMED_KEY", "BLAMED_LOG"] {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BLAMED_") {
+            command.env_remove(name);
+        }
     }
     command
 }

@@ -1,0 +1,55 @@
+//! The terminal: how wide it is, and words that fit into it.
+
+use rustix::termios::tcgetwinsize;
+
+/// Columns where nothing says how many there are.
+const COLUMNS: usize = 80;
+/// Lines longer than that are hard to read.
+const WIDEST: usize = 100;
+/// Fewer than that are not taken seriously.
+const NARROWEST: usize = 20;
+
+/// How many columns there are to write in.
+pub(super) fn width() -> usize {
+    let columns = [tcgetwinsize(std::io::stdout()), tcgetwinsize(std::io::stderr())];
+    let columns =
+        columns.into_iter().flatten().map(|size| usize::from(size.ws_col)).find(|&columns| columns > 0);
+    columns.unwrap_or(COLUMNS).clamp(NARROWEST, WIDEST)
+}
+
+/// `text` in lines of at most `width` characters, broken between words. A longer word has a line of its own,
+/// whole, so that it can be copied.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let (mut line, mut length) = (String::new(), 0);
+        for word in paragraph.split_whitespace() {
+            let chars = word.chars().count();
+            if length > 0 && length + 1 + chars > width {
+                lines.push(std::mem::take(&mut line));
+                length = 0;
+            }
+            if length > 0 {
+                line.push(' ');
+                length += 1;
+            }
+            line.push_str(word);
+            length += chars;
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_kept_whole() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrap("a https://example.com/x b", 8), ["a", "https://example.com/x", "b"]);
+        assert_eq!(wrap("one\n\ntwo", 8), ["one", "", "two"]);
+        assert_eq!(wrap("áé íó", 5), ["áé íó"]);
+    }
+}
