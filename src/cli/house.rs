@@ -11,7 +11,7 @@ use crate::config::{self, Config, ConfigError, Environment, Loaded};
 use crate::ingest::{self, scrub::Scrubber};
 use crate::notify;
 use crate::pipeline::{self, random_id};
-use crate::store::{ProjectId, Store, StoreError};
+use crate::store::{KeyStanding, ProjectId, Store, StoreError};
 
 /// The configuration file that is used when none is named and it is there.
 const DEFAULT_CONFIG: &str = "blamed.toml";
@@ -122,8 +122,13 @@ pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<
         let mut registered = Vec::new();
         for project in &config.projects {
             let id = tx.ensure_project(&project.name, now)?;
-            if !tx.configure_key(id, project.key.as_deref(), now)? {
-                return Ok(Err(&project.name));
+            match tx.configure_key(id, project.key.as_deref(), now)? {
+                KeyStanding::Good => {}
+                KeyStanding::Taken => return Ok(Err(&project.name)),
+                KeyStanding::Revoked => tracing::warn!(
+                    project = project.name,
+                    "the key configured for this project was revoked and stays so; configure another one, or none"
+                ),
             }
             if tx.keys(id)?.is_empty() {
                 tx.add_key(id, &random_id(), now)?;
@@ -205,6 +210,7 @@ pub(super) fn intake_settings(
     ingest::Settings {
         body_bytes: config.limits.body_bytes,
         unpacked_bytes: config.limits.unpacked_bytes,
+        requests_per_minute: config.limits.requests_per_minute,
         report: config.limits.report.clone(),
         scrubber: Scrubber::new(config.scrub.names.iter().map(String::as_str), &config.scrub.mask),
         unscrubbed: projects.filter(|(project, _)| !project.scrub).map(|(_, stored)| stored.id).collect(),

@@ -10,6 +10,7 @@ mod house;
 mod known;
 mod listen;
 mod options;
+mod project;
 mod report;
 mod rules;
 mod settings;
@@ -68,6 +69,8 @@ enum Command {
     Known(known::Arguments),
     /// Keep the other lists: library code, watchers, addresses, what is dropped
     Rules(rules::Arguments),
+    /// Keep the keys that programs report with; shows what to set in each client
+    Project(project::Arguments),
     /// Keep the settings that may change while the daemon runs
     Settings(settings::Arguments),
     /// List every key of the configuration
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(arguments),
         Command::Known(arguments) => known::run(arguments),
         Command::Rules(arguments) => rules::run(arguments),
+        Command::Project(arguments) => project::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
         Command::Options(arguments) => options::options(&arguments),
         Command::Check(arguments) => options::check(&arguments),

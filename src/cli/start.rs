@@ -16,6 +16,7 @@ use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN, Source};
 use crate::ingest::Intake;
+use crate::ingest::snippets::dsn;
 use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Authors, Mirrors, Pipeline};
 use crate::store::Store;
@@ -127,6 +128,7 @@ pub(super) struct Daemon {
     delivering: tokio::task::JoinHandle<()>,
     server: tokio::task::JoinHandle<()>,
     flawless: Option<Flawless>,
+    noting: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
     upkeep: tokio::task::JoinHandle<()>,
     mirrors: Mirrors,
@@ -212,9 +214,10 @@ impl Daemon {
         let server = tokio::spawn(listen::serve(listener, routes, stopped.clone()));
         let flawless = flawless.map(|(listener, address)| {
             let project = &projects[config.flawless_project()];
-            let server = listen::serve_flawless(listener, intake, project.id, stopped);
+            let server = listen::serve_flawless(listener, intake.clone(), project.id, stopped.clone());
             Flawless { address, project: project.name.clone(), server: tokio::spawn(server) }
         });
+        let noting = tokio::spawn(intake.note_uses(stopped));
         let upkeep = tokio::spawn(keep_up(blamer.clone(), authors));
         Ok(Self {
             upkeep,
@@ -230,6 +233,7 @@ impl Daemon {
             delivering,
             server,
             flawless,
+            noting,
             stop,
             notify,
             web,
@@ -247,7 +251,7 @@ impl Daemon {
                 let _ = flawless.server.await;
             }
         };
-        let (_, _, ()) = tokio::join!(self.mirrors.stop(), self.server, flawless);
+        let (_, _, _, ()) = tokio::join!(self.mirrors.stop(), self.server, self.noting, flawless);
         self.running.stop(self.pipeline).await;
         self.outbox.stop();
         let _ = self.delivering.await;
@@ -285,8 +289,7 @@ impl Daemon {
             print_line(&format!("project {} of {}", project.name, sources.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
-                let (scheme, host) = url.split_once("://").unwrap_or(("http", &url));
-                print_line(&format!("  Sentry DSN {scheme}://{key}@{host}/{}", project.id.0))?;
+                print_line(&format!("  Sentry DSN {}", dsn(&url, project.id, key)))?;
             }
         }
         if let Some(Flawless { address, project, .. }) = &self.flawless {

@@ -12,6 +12,7 @@ mod projects;
 mod web;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of a body as unpacked.
     pub unpacked_bytes: usize,
+    /// Requests a minute of one key. `None`: as many as come.
+    pub requests_per_minute: Option<NonZeroU32>,
     /// How much of each report is kept.
     pub report: crate::ingest::limits::Limits,
 }
@@ -146,6 +149,7 @@ impl Default for Limits {
         Self {
             body_bytes: 1 << 20,
             unpacked_bytes: 8 << 20,
+            requests_per_minute: None,
             report: crate::ingest::limits::Limits::default(),
         }
     }
@@ -329,6 +333,8 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     set("locals", 0..=10_000, &mut limits.report.locals);
     set("local_chars", 10..=100_000, &mut limits.report.local_chars);
     set("nesting", 1..=100, &mut limits.report.context_depth);
+    let rate = section.integer("requests_per_minute", 1..=u64::from(u32::MAX));
+    limits.requests_per_minute = rate.and_then(|n| NonZeroU32::new(u32::try_from(n).expect("in range")));
     if limits.unpacked_bytes < limits.body_bytes {
         section.problem(
             section.span_of("unpacked_bytes"),

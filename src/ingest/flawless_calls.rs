@@ -71,6 +71,7 @@ impl Intake {
 
     /// Takes one call; gives the reply to it.
     async fn take_flawless(&self, project: ProjectId, call: Bytes) -> Result<Vec<u8>, Problem> {
+        self.within_rate("flawless")?;
         let _turn = self.turn().await;
         let decoded = self.decode(call, move |inner, call| {
             let mut call: Call = flawless::decode(call)?;

@@ -21,11 +21,14 @@ pub mod limits;
 pub mod oops;
 pub mod otlp;
 pub mod protocol;
+mod rates;
 pub mod rollbar;
 pub mod scrub;
 pub mod sentry;
+pub mod snippets;
 pub mod text;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +41,8 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{MethodRouter, get, post};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower_http::cors::{Any, CorsLayer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use self::error::DecodeError;
 use self::frames::cut_machinery;
@@ -47,6 +50,7 @@ use self::inflate::{InflateError, inflate};
 use self::limits::Limits;
 use self::otlp::Signal;
 use self::protocol::{Decoded, Protocol};
+use self::rates::Rates;
 use self::scrub::Scrubber;
 use crate::pipeline::{Answer, Mirrors, Pipeline, Receipt, Refusal, Standing};
 use crate::report::Report;
@@ -64,8 +68,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const DRAINED_BYTES: usize = 256 << 20;
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a client that came at a bad moment is told to wait, in seconds.
-const RETRY_AFTER: u32 = 2;
+/// What a client that came at a bad moment is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How often what keys are used for is written down.
+const NOTE_EVERY: Duration = Duration::from_secs(5);
 /// How long a browser may remember that it may report.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
@@ -78,6 +84,7 @@ struct Inner {
     pipeline: Pipeline,
     mirrors: Mirrors,
     settings: Settings,
+    rates: Rates,
     decoding: Arc<Semaphore>,
     held: Arc<Semaphore>,
 }
@@ -89,6 +96,8 @@ pub struct Settings {
     pub body_bytes: usize,
     /// Bytes of a body as unpacked.
     pub unpacked_bytes: usize,
+    /// Requests a minute of one key. `None`: as many as come.
+    pub requests_per_minute: Option<NonZeroU32>,
     /// How much of each report is kept.
     pub report: Limits,
     /// Takes secrets out.
@@ -106,7 +115,8 @@ impl Intake {
     pub fn new(store: Store, pipeline: Pipeline, mirrors: Mirrors, settings: Settings) -> Self {
         let decoding = Arc::new(Semaphore::new(DECODING));
         let held = Arc::new(Semaphore::new(HELD_BYTES));
-        Self(Arc::new(Inner { store, pipeline, mirrors, settings, decoding, held }))
+        let rates = Rates::new(settings.requests_per_minute);
+        Self(Arc::new(Inner { store, pipeline, mirrors, settings, rates, decoding, held }))
     }
 
     /// Its routes. The project is known by its key alone: a number in the address is for the client.
@@ -116,15 +126,16 @@ impl Intake {
             .route("/api/v1/oops", takes(Protocol::Oops))
             .route("/api/v1/deploys", post(deploys::announce))
             .route("/api/v1/repositories/{name}/fetch", post(fetches::fetch))
-            .route("/healthz", get(health));
+            .route("/healthz", get(health))
+            .method_not_allowed_fallback(not_so);
         // Browsers report from anywhere, and say so first.
         let browsers = Router::new()
             .route("/api/{project}/envelope", takes(Protocol::SentryEnvelope))
             .route("/api/{project}/envelope/", takes(Protocol::SentryEnvelope))
-            .route("/api/{project}/store", takes(Protocol::SentryStore))
-            .route("/api/{project}/store/", takes(Protocol::SentryStore))
-            .route("/api/store", takes(Protocol::SentryStore))
-            .route("/api/store/", takes(Protocol::SentryStore))
+            .route("/api/{project}/store", store())
+            .route("/api/{project}/store/", store())
+            .route("/api/store", store())
+            .route("/api/store/", store())
             .route("/api/{project}/integration/otlp/v1/traces", takes(Protocol::Otlp(Signal::Traces)))
             .route("/api/{project}/integration/otlp/v1/logs", takes(Protocol::Otlp(Signal::Logs)))
             .route("/v1/traces", takes(Protocol::Otlp(Signal::Traces)))
@@ -135,11 +146,13 @@ impl Intake {
             .route("/api/{project}/item/", takes(Protocol::Rollbar))
             .route("/v1/notices", takes(Protocol::Honeybadger))
             .route("/v1/notices/", takes(Protocol::Honeybadger))
+            .method_not_allowed_fallback(not_so)
             .layer(
                 CorsLayer::new()
                     .allow_origin(Any)
-                    .allow_methods([Method::POST, Method::OPTIONS])
-                    .allow_headers(Any)
+                    .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
+                    // Not `*`, which does not mean `Authorization`.
+                    .allow_headers(AllowHeaders::mirror_request())
                     .expose_headers(
                         ["retry-after", "x-sentry-rate-limits", "x-sentry-error"]
                             .map(HeaderName::from_static),
@@ -151,9 +164,24 @@ impl Intake {
 }
 
 fn takes(protocol: Protocol) -> MethodRouter<Intake> {
-    post(move |State(intake): State<Intake>, request: Request| async move {
-        intake.take(protocol, request).await.unwrap_or_else(|problem| problem.answer(protocol))
-    })
+    post(async move |State(intake): State<Intake>, request: Request| intake.answer(protocol, request).await)
+}
+
+/// Old clients of Sentry send an event as a body; the oldest, of browsers, in the address of a picture.
+fn store() -> MethodRouter<Intake> {
+    let pixel = async |State(intake): State<Intake>, request: Request| {
+        intake.answer(Protocol::SentryPixel, request).await
+    };
+    takes(Protocol::SentryStore).get(pixel)
+}
+
+/// Somebody looks at an address that is for programs, or a program has the wrong idea of it.
+async fn not_so(method: Method) -> Response {
+    let said = format!(
+        "{method} is not understood at this address; programs report with POST and their project's key, and `blamed \
+         project list` prints what to set in each client"
+    );
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, said).answer(Protocol::Blamed)
 }
 
 async fn health(State(intake): State<Intake>) -> Response {
@@ -166,6 +194,7 @@ async fn health(State(intake): State<Intake>) -> Response {
                 "waiting_for_blame": waiting,
                 "last_trouble": trouble,
                 "repositories": repositories,
+                "refused_by_rate": intake.0.rates.limited(),
             }))
             .into_response()
         }
@@ -174,19 +203,26 @@ async fn health(State(intake): State<Intake>) -> Response {
 }
 
 impl Intake {
+    async fn answer(&self, protocol: Protocol, request: Request) -> Response {
+        self.take(protocol, request).await.unwrap_or_else(|problem| problem.answer(protocol))
+    }
+
     async fn take(&self, protocol: Protocol, request: Request) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
         let query = parts.uri.query();
         let project = match protocol::key(&parts.headers, query) {
-            Some(key) => Some(self.project(key).await),
+            Some(key) => Some(self.admit(key).await),
             None => None,
         };
-        // Read in any case: a client that is still sending does not listen for what is wrong.
-        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body, self.0.settings.body_bytes)).await;
+        // Read in any case: a client that is still sending does not listen for what is wrong. Of one that is
+        // refused already nothing is kept.
+        let most = if matches!(project, Some(Err(_))) { 0 } else { self.0.settings.body_bytes };
+        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body, most)).await;
         let project = project.transpose()?;
         let wait = query.map(wait).transpose()?.flatten();
         let body =
             body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
+        let body = protocol.in_query(query).map_or(body, Bytes::from);
 
         let turn = self.turn().await;
         let unpacked = self.unpack(&parts.headers, body).await?;
@@ -194,7 +230,7 @@ impl Intake {
             Some(project) => project,
             None => {
                 let key = protocol.key_in_body(&unpacked).ok_or_else(Problem::no_key)?;
-                self.project(key).await?
+                self.admit(key).await?
             }
         };
         let kind = text(&parts.headers, header::CONTENT_TYPE).to_owned();
@@ -222,9 +258,47 @@ impl Intake {
         let ids: Vec<String> = receipts.into_iter().map(|receipt| receipt.id).collect();
         let (status, headers, body) =
             protocol.taken(&ids, event_id.as_deref(), &kind, &self.0.settings.public_url);
-        let mut response = (status, body).into_response();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
         response.headers_mut().extend(headers);
         Ok(response)
+    }
+
+    /// The project of a key that may report now.
+    async fn admit(&self, key: String) -> Result<Project, Problem> {
+        let project = self.project(key.clone()).await?;
+        self.within_rate(&key)?;
+        Ok(project)
+    }
+
+    /// Takes a request from the bucket of whoever sends it.
+    fn within_rate(&self, key: &str) -> Result<(), Problem> {
+        let now = self.0.pipeline.now().as_millisecond();
+        self.0.rates.admit(key, now).map_err(|wait| Problem::too_often(self, wait))
+    }
+
+    /// Writes down what keys are used for, every now and then, and when `stopped` is told.
+    pub async fn note_uses(self, mut stopped: watch::Receiver<bool>) {
+        let mut goes_on = true;
+        while goes_on {
+            // An error says that the other end is gone, which is a reason to stop as well.
+            goes_on = tokio::time::timeout(NOTE_EVERY, stopped.wait_for(|stop| *stop)).await.is_err();
+            let uses = self.0.rates.take();
+            if uses.is_empty() {
+                continue;
+            }
+            let inner = Arc::clone(&self.0);
+            let noted = tokio::task::spawn_blocking(move || {
+                let noted = inner
+                    .store
+                    .write(|tx| uses.iter().try_for_each(|(key, done)| tx.note_key_use(key, done)));
+                if let Err(error) = noted {
+                    tracing::debug!(%error, "what keys are used for could not be written down; later");
+                    inner.rates.put_back(uses);
+                }
+            });
+            let _ = noted.await;
+        }
     }
 
     /// The project that a key belongs to.
@@ -238,7 +312,8 @@ impl Intake {
                 Err(Problem::new(StatusCode::UNAUTHORIZED, said))
             }
             Ok(None) => {
-                let said = "no project has this key; `blamed start` prints the right one";
+                let said =
+                    "no project has this key, or it was revoked; `blamed project list` prints the good ones";
                 Err(Problem::new(StatusCode::UNAUTHORIZED, said))
             }
             Err(error) => Err(Problem::internal(&error)),
@@ -400,11 +475,29 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
 struct Problem {
     status: StatusCode,
     body: Value,
+    /// How long to wait, where that may help.
+    wait: Option<Duration>,
+    /// Whether it is the key that has to wait.
+    by_rate: bool,
 }
 
 impl Problem {
     fn new(status: StatusCode, said: impl Into<String>) -> Self {
-        Self { status, body: json!({ "error": said.into() }) }
+        let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        Self {
+            status,
+            body: json!({ "error": said.into() }),
+            wait: busy.then_some(RETRY_AFTER),
+            by_rate: false,
+        }
+    }
+
+    /// A key that comes more often than it may.
+    fn too_often(intake: &Intake, wait: Duration) -> Self {
+        let most = intake.0.settings.requests_per_minute.map_or(0, NonZeroU32::get);
+        let said = format!("this key sends more than {most} requests a minute (limits.requests_per_minute)");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, said);
+        Self { wait: Some(wait), by_rate: true, ..problem }
     }
 
     /// The sentence.
@@ -456,7 +549,7 @@ impl From<DecodeError> for Problem {
     fn from(error: DecodeError) -> Self {
         let mut body = json!(error);
         body["error"] = json!(error.to_string());
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body }
+        Self { body, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "") }
     }
 }
 
@@ -464,16 +557,13 @@ impl Problem {
     fn answer(self, protocol: Protocol) -> Response {
         let mut response = (self.status, Json(protocol.refused(self.body))).into_response();
         let headers = response.headers_mut();
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
-                // What Airbrake's clients look for.
-                headers.insert(HeaderName::from_static("x-ratelimit-delay"), RETRY_AFTER.into());
-            }
-            _ => {}
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = self.wait {
+            let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+            headers.insert(header::RETRY_AFTER, seconds.into());
+            headers.extend(protocol.held_off(seconds, self.by_rate));
         }
         response
     }

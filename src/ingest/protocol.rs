@@ -13,6 +13,11 @@ use crate::report::Report;
 /// `seconds:categories:scope`, as in Sentry's developer documentation on rate limiting.
 const SILENCE: &str = "3600:transaction;session;span;log_item;profile;replay:organization";
 
+/// The smallest picture that there is: what a browser gets that asked for one.
+const PIXEL: &[u8] =
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\
+    \x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
+
 /// A client protocol over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -22,6 +27,8 @@ pub enum Protocol {
     SentryEnvelope,
     /// A single Sentry event, of older clients.
     SentryStore,
+    /// The same in the query of a picture's address, of the oldest clients in browsers.
+    SentryPixel,
     /// OpenTelemetry over HTTP.
     Otlp(Signal),
     /// An Airbrake v3 notice.
@@ -61,7 +68,9 @@ impl Protocol {
                 let envelope = sentry::decode_envelope(body)?;
                 Ok(Decoded { reports: envelope.reports, event_id: envelope.event_id })
             }
-            Self::SentryStore => Ok(sentry::decode_store(body, most)?.map_or_else(|| many(Vec::new()), one)),
+            Self::SentryStore | Self::SentryPixel => {
+                Ok(sentry::decode_store(body, most)?.map_or_else(|| many(Vec::new()), one))
+            }
             Self::Otlp(_) if is_json(content_type) => otlp::decode_json(body).map(many),
             Self::Otlp(signal) => otlp::decode_protobuf(body, signal).map(many),
             Self::Airbrake => airbrake::decode(body).map(one),
@@ -99,6 +108,10 @@ impl Protocol {
                 reply.1.push((HeaderName::from_static("x-sentry-rate-limits"), silence));
                 reply
             }
+            Self::SentryPixel => {
+                let kind = HeaderValue::from_static("image/gif");
+                (StatusCode::OK, vec![(header::CONTENT_TYPE, kind)], PIXEL.to_vec())
+            }
             Self::Otlp(_) if is_json(content_type) => json(StatusCode::OK, json!({})),
             Self::Otlp(_) => {
                 let kind = HeaderValue::from_static("application/x-protobuf");
@@ -123,7 +136,7 @@ impl Protocol {
         let said = told["error"].clone();
         match self {
             Self::Blamed | Self::Oops => {}
-            Self::SentryEnvelope | Self::SentryStore => told["detail"] = said,
+            Self::SentryEnvelope | Self::SentryStore | Self::SentryPixel => told["detail"] = said,
             Self::Rollbar => {
                 told["err"] = json!(1);
                 told["message"] = said;
@@ -131,6 +144,33 @@ impl Protocol {
             Self::Otlp(_) | Self::Airbrake | Self::Honeybadger => told["message"] = said,
         }
         told
+    }
+
+    /// Headers, besides `Retry-After`, by which the client knows to wait; `by_rate` where it is the key that has to.
+    #[must_use]
+    pub fn held_off(self, seconds: u64, by_rate: bool) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Airbrake => Some((HeaderName::from_static("x-ratelimit-delay"), seconds.into())),
+            // No categories: all of them.
+            Self::SentryEnvelope | Self::SentryStore | Self::SentryPixel if by_rate => {
+                let limit = HeaderValue::try_from(format!("{seconds}::key:rate"));
+                Some((HeaderName::from_static("x-sentry-rate-limits"), limit.expect("digits and letters")))
+            }
+            _ => None,
+        }
+    }
+
+    /// What stands in the query where other protocols have a body.
+    #[must_use]
+    pub fn in_query(self, query: Option<&str>) -> Option<Vec<u8>> {
+        if self != Self::SentryPixel {
+            return None;
+        }
+        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let data = pairs.find(|(name, _)| name == "sentry_data").map(|(_, data)| data.into_owned());
+        let data = data.unwrap_or_default();
+        // The `+` of base64 is a blank in a query that was not encoded.
+        Some(if data.trim_start().starts_with('{') { data } else { data.replace(' ', "+") }.into_bytes())
     }
 
     /// The key in a body, where the protocol may have one there.

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_begin.sql"),
     include_str!("migrations/0002_web.sql"),
     include_str!("migrations/0003_access.sql"),
+    include_str!("migrations/0004_keys.sql"),
 ];
 
 /// Applies what is missing.

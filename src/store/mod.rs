@@ -27,6 +27,6 @@ pub use engine::{Store, StoreError, Tx};
 pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
 pub use inbox::{Noted, Parked};
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
-pub use projects::{Key, Project, ProjectId};
+pub use projects::{Key, KeyStanding, KeyUse, Project, ProjectId};
 pub use rules::StoredRule;
 pub use week::{DayTotal, FaultLine};

@@ -26,6 +26,30 @@ pub struct Key {
     pub created_at: i64,
     /// Since when it is refused, in milliseconds since 1970 UTC. `None`: it is good.
     pub revoked_at: Option<i64>,
+    /// What it was used for.
+    pub used: KeyUse,
+}
+
+/// What a key is or was used for. Times are in milliseconds since 1970 UTC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyUse {
+    /// When a report last came with it.
+    pub used_at: Option<i64>,
+    /// Requests that were refused because they came too often.
+    pub limited: u64,
+    /// The last of them.
+    pub limited_at: Option<i64>,
+}
+
+/// How it stands with a key that is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStanding {
+    /// It is good.
+    Good,
+    /// It belongs to another project.
+    Taken,
+    /// It was revoked by hand, and stays so.
+    Revoked,
 }
 
 impl Tx<'_> {
@@ -46,21 +70,37 @@ impl Tx<'_> {
     /// What SQLite says.
     pub fn all_keys(&self, project: ProjectId) -> Result<Vec<Key>, StoreError> {
         let sql = "
-            SELECT key, created_at, revoked_at FROM project_keys WHERE project = ?1 ORDER BY created_at, key";
+            SELECT key, created_at, revoked_at, used_at, limited, limited_at
+            FROM project_keys WHERE project = ?1 ORDER BY created_at, key";
         let mut statement = self.0.prepare_cached(sql)?;
         let key = |row: &rusqlite::Row<'_>| {
-            Ok(Key { key: row.get(0)?, created_at: row.get(1)?, revoked_at: row.get(2)? })
+            let used = KeyUse { used_at: row.get(3)?, limited: row.get(4)?, limited_at: row.get(5)? };
+            Ok(Key { key: row.get(0)?, created_at: row.get(1)?, revoked_at: row.get(2)?, used })
         };
         Ok(statement.query_map([project.0], key)?.collect::<Result<_, _>>()?)
     }
 
-    /// Refuses a key from `now` on. `false`: the project has no such key that is good.
+    /// Adds to what a key is known to be used for.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn note_key_use(&self, key: &str, done: &KeyUse) -> Result<(), StoreError> {
+        let sql = "
+            UPDATE project_keys SET used_at = COALESCE(?2, used_at), limited = limited + ?3,
+                limited_at = COALESCE(?4, limited_at)
+            WHERE key = ?1";
+        let KeyUse { used_at, limited, limited_at } = done;
+        self.0.prepare_cached(sql)?.execute(params![key, used_at, limited, limited_at])?;
+        Ok(())
+    }
+
+    /// Refuses a key from `now` on, even if it is configured. `false`: the project has no such key that is good.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn revoke_key(&self, project: ProjectId, key: &str, now: i64) -> Result<bool, StoreError> {
         let sql = "
-            UPDATE project_keys SET revoked_at = ?3 WHERE project = ?1 AND key = ?2 AND revoked_at IS NULL";
+            UPDATE project_keys SET revoked_at = ?3, configured = 0 WHERE project = ?1 AND key = ?2 AND revoked_at IS NULL";
         Ok(self.0.prepare_cached(sql)?.execute(params![project.0, key, now])? == 1)
     }
 
@@ -119,20 +159,31 @@ impl Tx<'_> {
     }
 
     /// Gives a project the key that is configured for it; one that was configured before is revoked.
-    /// `false`: the key belongs to another project.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn configure_key(&self, project: ProjectId, key: Option<&str>, now: i64) -> Result<bool, StoreError> {
+    pub fn configure_key(
+        &self,
+        project: ProjectId,
+        key: Option<&str>,
+        now: i64,
+    ) -> Result<KeyStanding, StoreError> {
         let sql = "
             UPDATE project_keys SET revoked_at = ?3
             WHERE project = ?1 AND configured = 1 AND revoked_at IS NULL AND key <> ?2";
         self.0.prepare_cached(sql)?.execute(params![project.0, key.unwrap_or_default(), now])?;
-        let Some(key) = key else { return Ok(true) };
+        let Some(key) = key else { return Ok(KeyStanding::Good) };
+        // What was revoked by hand is no longer marked as configured, and is not revived.
         let sql = "
             INSERT INTO project_keys (key, project, configured, created_at) VALUES (?1, ?2, 1, ?3)
             ON CONFLICT (key) DO UPDATE SET configured = 1, revoked_at = NULL
-                WHERE project_keys.project = excluded.project";
-        Ok(self.0.prepare_cached(sql)?.execute(params![key, project.0, now])? == 1)
+                WHERE project_keys.project = excluded.project
+                    AND (project_keys.configured = 1 OR project_keys.revoked_at IS NULL)";
+        if self.0.prepare_cached(sql)?.execute(params![key, project.0, now])? == 1 {
+            return Ok(KeyStanding::Good);
+        }
+        let sql = "SELECT project FROM project_keys WHERE key = ?1";
+        let owner: i64 = self.0.prepare_cached(sql)?.query_row([key], |row| row.get(0))?;
+        Ok(if owner == project.0 { KeyStanding::Revoked } else { KeyStanding::Taken })
     }
 }

@@ -9,6 +9,7 @@ use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::When;
+use crate::ingest::snippets::{Snippet, snippets};
 use crate::pipeline::random_id;
 use crate::store::{Project, ProjectId};
 
@@ -17,7 +18,6 @@ use crate::store::{Project, ProjectId};
 struct ProjectsPage {
     shell: Shell,
     projects: Vec<(Project, Vec<Shown>)>,
-    address: String,
 }
 
 /// A key as it is shown.
@@ -27,6 +27,11 @@ struct Shown {
     short: String,
     created: When,
     revoked: Option<When>,
+    used: Option<When>,
+    /// How often it was refused because it came too often, and when last.
+    limited: Option<(u64, When)>,
+    /// What to set in each client; nothing where it is revoked.
+    snippets: Vec<Snippet>,
 }
 
 /// All projects.
@@ -36,23 +41,31 @@ pub(super) async fn page(
     params: Params,
 ) -> Answer {
     let now = web.now();
+    let url = web.address("");
     let projects = web
         .read(move |tx| {
             let mut all = Vec::new();
             for project in tx.projects()? {
                 let keys = tx.all_keys(project.id)?.into_iter().map(|key| Shown {
                     short: key.key.chars().take(6).collect(),
+                    snippets: match key.revoked_at {
+                        None => snippets(&url, project.id, &key.key, None),
+                        Some(_) => Vec::new(),
+                    },
                     key: key.key,
                     created: When { at: key.created_at, now },
                     revoked: key.revoked_at.map(|at| When { at, now }),
+                    used: key.used.used_at.map(|at| When { at, now }),
+                    limited: key.used.limited_at.map(|at| (key.used.limited, When { at, now })),
                 });
-                all.push((project, keys.collect()));
+                let keys = keys.collect();
+                all.push((project, keys));
             }
             Ok(all)
         })
         .await?;
     let shell = Shell::new("Projects", "projects", visitor).saying(&params);
-    html(&ProjectsPage { shell, projects, address: web.address("/api/v1/reports") })
+    html(&ProjectsPage { shell, projects })
 }
 
 /// Makes or revokes a key.
