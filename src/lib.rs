@@ -23,10 +23,11 @@
 //! - [`pipeline`]: the line itself, the only module that knows all the steps.
 //! - [`store`]: what is remembered, in one SQLite file.
 //! - [`notify`]: from a decision to a delivered mail.
+//! - [`upkeep`]: forgets what is too old or too much, and watches the disk.
 //! - [`web`]: the pages that people look at.
 //! - [`config`], [`cli`], [`telemetry`], [`clock`]: what is around it.
 //!
-//! Who may use whom, each row only rows below it: `cli`; `ingest`, `web`, `config`; `pipeline`; `notify`; `store`;
+//! Who may use whom, each row only rows below it: `cli`; `ingest`, `web`, `config`; `pipeline`, `upkeep`; `notify`; `store`;
 //! `triage`; `blame`, `report`, `clock`, `telemetry`. A test holds the house to that.
 
 #![warn(missing_docs, unreachable_pub)]
@@ -43,4 +44,5 @@ pub mod report;
 pub mod store;
 pub mod telemetry;
 pub mod triage;
+pub mod upkeep;
 pub mod web;

@@ -12,6 +12,7 @@ use crate::ingest::{self, scrub::Scrubber};
 use crate::notify;
 use crate::pipeline::{self, random_id};
 use crate::store::{KeyStanding, ProjectId, Store, StoreError};
+use crate::upkeep;
 
 /// The configuration file that is used when none is named and it is there.
 const DEFAULT_CONFIG: &str = "blamed.toml";
@@ -52,19 +53,35 @@ pub(super) fn open_store_beside(place: &Place) -> Result<Store, Failure> {
     let config = configuration(place)?;
     let folder = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir);
     let store = Store::open_beside(&folder).map_err(failure)?;
-    store.ok_or_else(|| {
-        Failure::Wrong(format!(
-            "there is no data of a daemon in {}\n\nhint: pass its folder with --data-dir or its configuration with \
-             --config; `blamed start` makes one",
-            folder.display()
-        ))
-    })
+    store.ok_or_else(|| no_data(&folder))
+}
+
+/// That no daemon has kept anything in `folder`.
+pub(super) fn no_data(folder: &Path) -> Failure {
+    Failure::Wrong(format!(
+        "there is no data of a daemon in {}\n\nhint: pass its folder with --data-dir or its configuration with \
+         --config; `blamed start` makes one",
+        folder.display()
+    ))
 }
 
 /// What the store says, as a command's failure.
 pub(super) fn failure(error: StoreError) -> Failure {
     match error {
-        StoreError::InUse { .. } | StoreError::Newer { .. } => Failure::wrong(error),
+        StoreError::InUse { .. } | StoreError::Newer { .. } | StoreError::Older { .. } => {
+            Failure::wrong(error)
+        }
+        StoreError::Full { .. } => {
+            Failure::Failed(format!("{error}\n\nhint: make room there, then try again; nothing was changed"))
+        }
+        StoreError::Locked { path } => Failure::Failed(format!(
+            "another program keeps the database locked: {path}\n\nhint: end it and try again; `fuser {path}` \
+             names its process",
+            path = path.display()
+        )),
+        StoreError::Damaged { .. } => Failure::Failed(format!(
+            "{error}\n\nhint: put the last backup in its place with `blamed restore FILE`; what is there is kept aside"
+        )),
         StoreError::Directory { path, source } => Failure::Wrong(format!(
             "the data directory cannot be used: {}: {source}\n\nhint: pass a writable folder with --data-dir",
             path.display()
@@ -229,6 +246,20 @@ pub(super) fn pipeline_settings(
         policy: config.policy.clone(),
         projects: projects.map(|(project, registered)| as_project(project, registered.id)).collect(),
         samples: config.samples_per_fault,
+        spare_bytes: config.keep.spare_bytes,
+        database_bytes: config.keep.database_bytes,
+        sender: sender.clone(),
+    }
+}
+
+/// How much is remembered.
+pub(super) fn upkeep_settings(config: &Config, sender: &lettre::message::Mailbox) -> upkeep::Settings {
+    upkeep::Settings {
+        samples_days: config.keep.samples_days,
+        faults_days: config.keep.faults_days,
+        database_bytes: config.keep.database_bytes,
+        spare_bytes: config.keep.spare_bytes,
+        default_contact: config.policy.default_contact.clone(),
         sender: sender.clone(),
     }
 }

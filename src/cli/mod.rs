@@ -2,6 +2,7 @@
 //! 2 is wrong use or wrong configuration.
 #![expect(clippy::print_stderr, reason = "talking to people is what commands do")]
 
+mod backup;
 pub mod blame;
 mod demo;
 mod deploy;
@@ -77,6 +78,12 @@ enum Command {
     Options(options::OptionsArguments),
     /// Look for mistakes in the configuration
     Check(options::CheckArguments),
+    /// Copy everything that is remembered to a file, beside a daemon that runs
+    Backup(backup::BackupArguments),
+    /// Put a backup in the place of what is remembered; not while a daemon runs
+    Restore(backup::RestoreArguments),
+    /// Write everything that is remembered as lines of JSON
+    Export(backup::ExportArguments),
 }
 
 /// Where the daemon's things are; the same for every command.
@@ -107,6 +114,9 @@ pub fn main() -> ExitCode {
         Command::Settings(arguments) => settings::run(arguments),
         Command::Options(arguments) => options::options(&arguments),
         Command::Check(arguments) => options::check(&arguments),
+        Command::Backup(arguments) => backup::backup(arguments),
+        Command::Restore(arguments) => backup::restore(arguments),
+        Command::Export(arguments) => backup::export(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,7 @@ use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Authors, Mirrors, Pipeline};
 use crate::store::Store;
 use crate::telemetry;
+use crate::upkeep::{self, Upkeep};
 use crate::web::{self, SignIn, Web};
 
 /// How often the commit-graphs that make blame fast, and the authors of the code, are brought up to date.
@@ -130,7 +131,8 @@ pub(super) struct Daemon {
     flawless: Option<Flawless>,
     noting: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
-    upkeep: tokio::task::JoinHandle<()>,
+    kept: tokio::task::JoinHandle<()>,
+    upkeep: upkeep::Running,
     mirrors: Mirrors,
     hangups: tokio::task::JoinHandle<()>,
     /// How its mails are sent.
@@ -201,6 +203,8 @@ impl Daemon {
             (store.clone(), blamer.clone(), clock.clone()),
             wake.clone(),
         );
+        let remembered = house::upkeep_settings(config, &notify.from);
+        let upkeep = Upkeep::new(store.clone(), clock.clone(), remembered, wake.clone());
         let sources = (blamer.clone(), mirrors.clone());
         let (pipeline, running) = Pipeline::start(store.clone(), sources, clock, settings, wake);
         mirrors.begin({
@@ -218,8 +222,10 @@ impl Daemon {
             Flawless { address, project: project.name.clone(), server: tokio::spawn(server) }
         });
         let noting = tokio::spawn(intake.note_uses(stopped));
-        let upkeep = tokio::spawn(keep_up(blamer.clone(), authors));
+        let kept = tokio::spawn(keep_up(blamer.clone(), authors));
+        let upkeep = upkeep.start();
         Ok(Self {
+            kept,
             upkeep,
             mirrors,
             hangups,
@@ -244,7 +250,7 @@ impl Daemon {
     pub(super) async fn stop(self) {
         // Whoever listens may be gone already.
         let _ = self.stop.send(true);
-        self.upkeep.abort();
+        self.kept.abort();
         self.hangups.abort();
         let flawless = async {
             if let Some(flawless) = self.flawless {
@@ -253,6 +259,7 @@ impl Daemon {
         };
         let (_, _, _, ()) = tokio::join!(self.mirrors.stop(), self.server, self.noting, flawless);
         self.running.stop(self.pipeline).await;
+        let _ = tokio::task::spawn_blocking(|| self.upkeep.stop()).await;
         self.outbox.stop();
         let _ = self.delivering.await;
     }

@@ -5,6 +5,7 @@
 
 mod document;
 mod environment;
+mod keep;
 mod mail;
 mod manual;
 mod problems;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 use self::document::Section;
 pub use self::environment::Environment;
+pub use self::keep::Keep;
+use self::keep::read_keep;
 pub use self::mail::Mail;
 use self::mail::{address, read_mail};
 pub use self::manual::{EXAMPLE, Entry, manual};
@@ -48,6 +51,8 @@ pub struct Config {
     pub log: String,
     /// Samples kept of each fault, besides the first.
     pub samples_per_fault: u32,
+    /// How much is remembered.
+    pub keep: Keep,
     /// Who is told, and how addresses are formed.
     pub policy: Policy,
     /// How mail is sent.
@@ -131,6 +136,7 @@ impl Default for Config {
             data_dir: DEFAULT_DATA_DIR.into(),
             log: "info".to_owned(),
             samples_per_fault: 20,
+            keep: Keep::default(),
             policy: Policy::default(),
             mail: Mail { smtp: None, folder: None, from: None },
             limits: Limits::default(),
@@ -272,6 +278,7 @@ fn read_config(top: &mut Section<'_>) -> Config {
         data_dir: data_dir.unwrap_or_else(|| top.beside(default.data_dir)),
         log: log.unwrap_or(default.log),
         samples_per_fault: samples.map_or(default.samples_per_fault, |n| u32::try_from(n).expect("in range")),
+        keep: read_keep(top.section("keep")),
         policy: Policy { addresses, default_contact },
         mail,
         limits: read_limits(top.section("limits")),
@@ -437,6 +444,8 @@ mod tests {
         check("[mail]\nsmtp_host = \"h\"\nsmtp_user = \"x\"\n", "has no password");
         check("[mail]\nignore_vcs_email_domain = true\n", "needs `mail.email_domain`");
         check("[limits]\nunpacked_bytes = 2048\n", "less than `limits.body_bytes`");
+        check("[keep]\nfaults_days = 9\n", "less than `keep.samples_days`");
+        check("[keep]\ndatabase_bytes = 9\n", "at least 16777216, or 0");
         check("[[project]]\nname = \"a\"\nkey = \"short\"\n", "32 hexadecimal digits");
         check("[flawless]\nlisten = \"x\"\n", "no address to listen on");
         check("[flawless]\nproject = \"x\"\n", "no project is called \"x\"");

@@ -15,7 +15,9 @@ use crate::blame::{Blame, BlameError, Place};
 use crate::notify::new_message_id;
 use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
-use crate::store::{Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, StoreError, Tx};
+use crate::store::{
+    Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, Room, StoreError, Tx,
+};
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
 use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook};
 use crate::triage::verdict::Verdict;
@@ -23,10 +25,6 @@ use crate::triage::walk::{Outcome, Suspect, Walk, walk};
 
 /// Entries that share one transaction at most: bounds how long the first of them waits.
 const BATCH: usize = 500;
-/// How long a client's own event id is remembered, in milliseconds.
-const REMEMBER_CLIENT_IDS: i64 = 7 * 24 * 3_600_000;
-/// How often what is no longer needed is looked for, in milliseconds.
-const SWEEP_EVERY: i64 = 3_600_000;
 
 /// What the ledger is asked to enter.
 pub(super) enum Entry {
@@ -106,14 +104,13 @@ pub(super) struct Ledger {
     pipeline: Weak<Inner>,
     owed: Box<dyn Fn() + Send>,
     rulebook: Rulebook,
-    swept_at: i64,
 }
 
 /// What a transaction leads to once it is committed.
 #[derive(Default)]
 struct Done {
     /// One per entry; `None` for entries that are not reports.
-    receipts: Vec<Option<Vec<Receipt>>>,
+    receipts: Vec<Option<Result<Vec<Receipt>, Refusal>>>,
     decided: Vec<Vec<u8>>,
     parked: bool,
     owed: bool,
@@ -123,7 +120,7 @@ struct Done {
 
 impl Ledger {
     pub(super) fn new(pipeline: &Arc<Inner>, owed: Box<dyn Fn() + Send>) -> Self {
-        Self { pipeline: Arc::downgrade(pipeline), owed, rulebook: Rulebook::default(), swept_at: 0 }
+        Self { pipeline: Arc::downgrade(pipeline), owed, rulebook: Rulebook::default() }
     }
 
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Entry>) {
@@ -192,16 +189,19 @@ impl Ledger {
             if tx.generation()? != self.rulebook.generation {
                 self.rulebook = tx.rulebook()?;
             }
-            if self.swept_at + SWEEP_EVERY < now.as_millisecond() {
-                tx.forget_client_ids(now.as_millisecond() - REMEMBER_CLIENT_IDS)?;
-                self.swept_at = now.as_millisecond();
+            let mut room = pipeline.store.room(pipeline.settings.spare_bytes);
+            // Where more comes in than can be forgotten meanwhile, samples are what is not missed.
+            if pipeline
+                .settings
+                .database_bytes
+                .is_some_and(|most| tx.bytes().is_ok_and(|(_, used)| used > most))
+            {
+                room = room.max(Room::Tight);
             }
-            let mut page = Page { tx, pipeline, rulebook: &self.rulebook, now, done: Done::default() };
+            let mut page = Page { tx, pipeline, rulebook: &self.rulebook, now, room, done: Done::default() };
             for entry in batch {
                 let receipts = match entry {
-                    Entry::Reports { incoming, .. } => Some(
-                        incoming.iter().map(|incoming| page.report(incoming)).collect::<Result<_, _>>()?,
-                    ),
+                    Entry::Reports { incoming, .. } => Some(page.reports(incoming)?),
                     Entry::Parked { key, outcome: BlameOutcome::Blamed(blamed), .. } => {
                         page.blamed(key, blamed)?;
                         None
@@ -221,7 +221,7 @@ impl Ledger {
     fn conclude(&self, pipeline: &Inner, batch: Vec<Entry>, done: Done) {
         for (entry, receipts) in batch.into_iter().zip(done.receipts) {
             match (entry, receipts) {
-                (Entry::Reports { answer, .. }, Some(receipts)) => drop(answer.send(Ok(receipts))),
+                (Entry::Reports { answer, .. }, Some(receipts)) => drop(answer.send(receipts)),
                 (Entry::Parked { entered, .. }, _) => drop(entered.send(())),
                 _ => {}
             }
@@ -245,6 +245,7 @@ struct Page<'a> {
     pipeline: &'a Inner,
     rulebook: &'a Rulebook,
     now: Timestamp,
+    room: Room,
     done: Done,
 }
 
@@ -258,6 +259,17 @@ struct Occurrences<'a> {
 }
 
 impl Page<'_> {
+    /// Enters what came with one request. Where the disk has no room for lines that are not known yet, and
+    /// there is one among them, all of it is refused: a client cannot be told that a part was taken.
+    fn reports(&mut self, incoming: &[Incoming]) -> Result<Result<Vec<Receipt>, Refusal>, StoreError> {
+        let (tx, is_full) = (self.tx, self.room == Room::Full);
+        let mut enter = || incoming.iter().map(|incoming| self.report(incoming)).collect::<Result<_, _>>();
+        match if is_full { tx.attempt(enter) } else { enter() } {
+            Err(StoreError::Full { .. }) => Ok(Err(Refusal::DiskFull)),
+            entered => entered.map(Ok),
+        }
+    }
+
     fn report(&mut self, incoming: &Incoming) -> Result<Receipt, StoreError> {
         let Incoming { project, report, survey, .. } = incoming;
         let Ok(survey) = survey else {
@@ -317,6 +329,9 @@ impl Page<'_> {
 
     fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
         let now = self.now.as_millisecond();
+        if self.room == Room::Full && !self.tx.is_parked(&key)? {
+            return Err(self.pipeline.store.no_room());
+        }
         self.tx.park(&key, incoming.project, &incoming.id, &incoming.report, now)?;
         self.done.parked = true;
         Ok(Standing::Parked { key })
@@ -454,7 +469,7 @@ impl Page<'_> {
             self.done.owed |= self.tx.owe(Some(id.0), &decision.mark, &mail.to, &message_id, &notice, now)?;
         }
         self.tx.note_decision(id, &decision.reason, decision.mark == "first", now)?;
-        if self.done.sampled.insert(id) {
+        if self.room == Room::Ample && self.done.sampled.insert(id) {
             let occurrence = Occurrence {
                 id: incoming.id.clone(),
                 received_at: now,

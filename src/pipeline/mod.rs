@@ -70,6 +70,11 @@ pub struct Settings {
     pub projects: Vec<Project>,
     /// Samples kept of each fault, besides the first.
     pub samples: u32,
+    /// Bytes of the disk that are to stay free: below, samples are no longer kept; below a quarter of it, no
+    /// lines that are not known yet.
+    pub spare_bytes: u64,
+    /// Bytes of the database: beyond, samples are not kept until older ones are forgotten. `None`: no limit.
+    pub database_bytes: Option<u64>,
     /// Who mails are from.
     pub sender: Mailbox,
 }
@@ -81,7 +86,7 @@ pub enum Refusal {
     #[error("too many reports wait to be stored; try again in a moment")]
     Busy,
     /// The disk is full.
-    #[error("the disk is full; the report was not stored")]
+    #[error("the disk is full; the report was not stored; only lines that are known are still counted")]
     DiskFull,
     /// The store failed.
     #[error("the report could not be stored: {0}")]

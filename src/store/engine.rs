@@ -16,13 +16,17 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use super::migrate;
 
 /// The database's file name within the data directory.
-const DATABASE: &str = "blamed.sqlite3";
+pub(super) const DATABASE: &str = "blamed.sqlite3";
 /// The file that the one daemon of a data directory holds locked.
 const LOCK: &str = "blamed.lock";
 /// Free bytes without which a disk counts as full: a transaction with a few large reports.
 const ROOM_BYTES: u64 = 4 << 20;
 /// How long a command waits for a transaction of the daemon (or the other way round) to end.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long opening waits for another program that holds the database.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a write-ahead log that has grown is cut back to, in bytes.
+const LOG_BYTES: u32 = 16 << 20;
 /// Readers at once; who comes later waits for one.
 const READERS: usize = 8;
 
@@ -69,6 +73,30 @@ pub enum StoreError {
         /// The schema wanted.
         known: i64,
     },
+    /// There is no room on the disk.
+    #[error("the disk of {path} is full: {free} bytes are free, {wanted} are needed", path = path.display())]
+    Full {
+        /// What was to be written.
+        path: PathBuf,
+        /// Free bytes.
+        free: u64,
+        /// Bytes it takes.
+        wanted: u64,
+    },
+    /// Another program keeps the database locked.
+    #[error("another program keeps {path} locked", path = path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A file that was given for a database of this program is none, or is damaged.
+    #[error("{path}: {reason}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// SQLite refused.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -82,8 +110,53 @@ impl StoreError {
     /// there is room.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+        match self {
+            Self::Full { .. } => true,
+            Self::Sqlite(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
     }
+
+    /// The same with the cause that SQLite leaves to guess, of the database at `path`.
+    fn explained(self, path: &Path) -> Self {
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, NotADatabase, SystemIoFailure,
+        };
+        let Self::Sqlite(error) = &self else { return self };
+        let (path, free) = (path.to_owned(), free_bytes(path));
+        match error.sqlite_error_code() {
+            Some(DiskFull) => Self::Full { path, free: free.unwrap_or(0), wanted: ROOM_BYTES },
+            // Where it cannot make its other files, SQLite does not say why.
+            Some(SystemIoFailure | CannotOpen) if free.is_some_and(|free| free < ROOM_BYTES) => {
+                Self::Full { path, free: free.unwrap_or(0), wanted: ROOM_BYTES }
+            }
+            Some(DatabaseBusy | DatabaseLocked) => Self::Locked { path },
+            Some(NotADatabase) => Self::Damaged { path, reason: "this is no database".to_owned() },
+            _ => self,
+        }
+    }
+}
+
+/// How much room there is on the disk of the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// As much as anybody wants.
+    Ample,
+    /// Not for samples of faults.
+    Tight,
+    /// Not for lines that are not known yet either.
+    Full,
+}
+
+/// How large the database is, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// The file.
+    pub file: u64,
+    /// What of it is in use; the rest is kept for what comes next, or given back by [`Store::shrink`].
+    pub used: u64,
+    /// The write-ahead log beside it.
+    pub log: u64,
 }
 
 /// The store of one data directory. Cheap to clone; all clones are one store.
@@ -116,40 +189,29 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] where another daemon runs on it; otherwise what the system or SQLite says.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| StoreError::Directory { path, source }
-        };
-        create_private_dir(data_dir).map_err(at(data_dir))?;
-        let path = data_dir.join(LOCK);
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(at(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-                return Err(StoreError::InUse { path: data_dir.to_owned(), pid });
+        let lock = lock_directory(data_dir)?;
+        let path = data_dir.join(DATABASE);
+        let is_new = !path.exists();
+        Self::connect(&path, Some(lock), migrate::run).inspect_err(|_| {
+            if is_new {
+                // Nothing half-made stays behind.
+                files_of(&path).iter().for_each(|file| drop(std::fs::remove_file(file)));
             }
-            Err(std::fs::TryLockError::Error(source)) => return Err(StoreError::Directory { path, source }),
-        }
-        lock.set_len(0).map_err(at(&path))?;
-        io::Write::write_all(&mut &lock, format!("{}\n", std::process::id()).as_bytes())
-            .map_err(at(&path))?;
-        Self::connect(data_dir, Some(lock))
+        })
     }
 
     /// Opens the store beside a daemon that may be running, for commands such as `blamed known`. `None`:
     /// there is none; it is not made, as nobody would look there.
     ///
     /// # Errors
-    /// What the system or SQLite says.
+    /// What the system or SQLite says, or that the database is of another version.
     pub fn open_beside(data_dir: &Path) -> Result<Option<Self>, StoreError> {
-        if data_dir.join(DATABASE).exists() { Self::connect(data_dir, None).map(Some) } else { Ok(None) }
+        let path = data_dir.join(DATABASE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        // The daemon brings it up to date: one of an older version may be at work on it.
+        Self::connect(&path, None, |connection, path| migrate::check(connection, path)).map(Some)
     }
 
     /// Opens the store of a data directory to read it, if there is one; changes nothing there.
@@ -172,20 +234,33 @@ impl Store {
         }))))
     }
 
-    fn connect(data_dir: &Path, lock: Option<File>) -> Result<Self, StoreError> {
-        let path = data_dir.join(DATABASE);
+    fn connect(
+        path: &Path,
+        lock: Option<File>,
+        prepare: impl FnOnce(&mut Connection, &Path) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         // Also in a folder that others may look into: SQLite gives its other files the mode of this one.
-        let at = |source| StoreError::Directory { path: path.clone(), source };
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(at)?;
-        let mut writer = Connection::open(&path)?;
-        writer.busy_timeout(BUSY_TIMEOUT)?;
-        writer.pragma_update(None, "journal_mode", "WAL")?;
-        writer.pragma_update(None, "synchronous", "FULL")?;
-        writer.pragma_update(None, "foreign_keys", true)?;
-        writer.set_prepared_statement_cache_capacity(64);
-        migrate::run(&mut writer, &path)?;
+        let at = |source| StoreError::Directory { path: path.to_owned(), source };
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(at)?;
+        let opened = || -> Result<Connection, StoreError> {
+            let mut writer = Connection::open(path)?;
+            writer.busy_timeout(OPEN_TIMEOUT)?;
+            // Before anything is changed: what a newer version keeps is not touched.
+            migrate::refuse_newer(&writer, path)?;
+            // Of effect on a new database only, and before all else; see `migrate` for an old one.
+            writer.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+            writer.pragma_update(None, "journal_mode", "WAL")?;
+            writer.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+            writer.pragma_update(None, "synchronous", "FULL")?;
+            writer.pragma_update(None, "foreign_keys", true)?;
+            writer.set_prepared_statement_cache_capacity(64);
+            prepare(&mut writer, path)?;
+            writer.busy_timeout(BUSY_TIMEOUT)?;
+            Ok(writer)
+        };
+        let writer = opened().map_err(|error| error.explained(path))?;
         Ok(Self(Arc::new(Inner {
-            path,
+            path: path.to_owned(),
             writer: Mutex::new(writer),
             readers: Mutex::default(),
             returned: Condvar::new(),
@@ -213,10 +288,8 @@ impl Store {
     /// # Errors
     /// What SQLite says; a full disk as [`StoreError::is_full`] knows it.
     pub fn try_room(&self) -> Result<(), StoreError> {
-        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-        let disk = rustix::fs::statvfs(&self.0.path);
-        if disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES) {
-            return Err(rusqlite::Error::SqliteFailure(full, None).into());
+        if self.free_bytes().is_some_and(|free| free < ROOM_BYTES) {
+            return Err(self.no_room());
         }
         let sql = "UPDATE generation SET value = value WHERE id = 1";
         self.write(|tx| Ok(tx.0.execute(sql, []).map(drop)?))
@@ -230,6 +303,52 @@ impl Store {
         let mut reader = self.reader()?;
         let tx = reader.connection().transaction_with_behavior(TransactionBehavior::Deferred);
         work(&Tx(tx.map_err(StoreError::from)?))
+    }
+
+    /// How much room the disk has, where `spare` bytes are to stay free. Asks the system, which is quick.
+    #[must_use]
+    pub fn room(&self, spare: u64) -> Room {
+        match free_bytes(&self.0.path) {
+            Some(free) if free < spare / 4 => Room::Full,
+            Some(free) if free < spare => Room::Tight,
+            _ => Room::Ample,
+        }
+    }
+
+    /// That the disk has no room.
+    #[must_use]
+    pub fn no_room(&self) -> StoreError {
+        let free = free_bytes(&self.0.path).unwrap_or(0);
+        StoreError::Full { path: self.0.path.clone(), free, wanted: ROOM_BYTES }
+    }
+
+    /// Free bytes of the disk; `None` where the system does not say.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.0.path)
+    }
+
+    /// How large the database is.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn size(&self) -> Result<Size, StoreError> {
+        let (file, used) = self.read(|tx| tx.bytes())?;
+        let log = std::fs::metadata(beside(&self.0.path, "-wal")).map_or(0, |file| file.len());
+        Ok(Size { file, used, log })
+    }
+
+    /// Gives at most `pages` unused pages of the database back to the system, in one small transaction.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn shrink(&self, pages: u32) -> Result<(), StoreError> {
+        let writer = lock(&self.0.writer);
+        // Each step frees one page, so it is asked to its end.
+        let mut statement = writer.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
     }
 
     /// A reader that nobody else uses; waits for one where all are in use.
@@ -247,6 +366,30 @@ impl Store {
             }
         };
         Ok(Reader { inner: &self.0, connection: Some(connection) })
+    }
+}
+
+impl Tx<'_> {
+    /// Bytes of the database's file, and those of them that are in use.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn bytes(&self) -> Result<(u64, u64), StoreError> {
+        let ask = |name| self.0.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+        let (pages, free, size) = (ask("page_count")?, ask("freelist_count")?, ask("page_size")?);
+        Ok((pages * size, pages.saturating_sub(free) * size))
+    }
+
+    /// Runs a part of the transaction that is undone by itself where it fails.
+    ///
+    /// # Errors
+    /// What `work` returns, or what SQLite says.
+    pub fn attempt<T>(&self, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.0.execute_batch("SAVEPOINT attempt")?;
+        let result = work();
+        let end = if result.is_ok() { "RELEASE attempt" } else { "ROLLBACK TO attempt; RELEASE attempt" };
+        self.0.execute_batch(end)?;
+        result
     }
 }
 
@@ -269,7 +412,7 @@ impl Drop for Reader<'_> {
     }
 }
 
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let reader = Connection::open_with_flags(path, flags)?;
     reader.busy_timeout(BUSY_TIMEOUT)?;
@@ -282,12 +425,65 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Takes the data directory for this process alone, and makes it where it is missing.
+///
+/// # Errors
+/// [`StoreError::InUse`] where another daemon has it.
+pub(super) fn lock_directory(data_dir: &Path) -> Result<File, StoreError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StoreError::Directory { path, source }
+    };
+    create_private_dir(data_dir).map_err(at(data_dir))?;
+    let path = data_dir.join(LOCK);
+    let mut options = OpenOptions::new();
+    let lock = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            return Err(StoreError::InUse { path: data_dir.to_owned(), pid });
+        }
+        Err(std::fs::TryLockError::Error(source)) => return Err(StoreError::Directory { path, source }),
+    }
+    let noted = lock
+        .set_len(0)
+        .and_then(|()| io::Write::write_all(&mut &lock, format!("{}\n", std::process::id()).as_bytes()));
+    match noted {
+        // The number is for people; the lock holds without it.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        noted => noted.map_err(at(&path))?,
+    }
+    Ok(lock)
+}
+
 /// Reports hold source code and addresses: the directory is its owner's alone. It may lie in a repository,
 /// and is not to be committed there.
 fn create_private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let ignore = path.join(".gitignore");
-    if ignore.exists() { Ok(()) } else { std::fs::write(ignore, "*\n") }
+    match if ignore.exists() { Ok(()) } else { std::fs::write(ignore, "*\n") } {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+        written => written,
+    }
+}
+
+/// Free bytes of the disk that `path` is on.
+pub(super) fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The file whose name is that of `path` with `end` after it.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// A database and what SQLite keeps beside it.
+pub(super) fn files_of(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|end| beside(path, end))
 }
 
 #[cfg(test)]

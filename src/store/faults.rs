@@ -218,12 +218,14 @@ impl Tx<'_> {
     }
 
     /// Whether any project has been mailed about the line of that identity: projects may share code, and
-    /// a line has one mail.
+    /// a line has one mail, also where its fault is forgotten.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn is_mailed(&self, identity: &str) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 FROM faults WHERE identity = ?1 AND mailed_at IS NOT NULL LIMIT 1";
+        let sql = "
+            SELECT 1 FROM faults WHERE identity = ?1 AND mailed_at IS NOT NULL
+            UNION ALL SELECT 1 FROM mailed_lines WHERE identity = ?1 LIMIT 1";
         Ok(self.0.prepare_cached(sql)?.query_row([identity], |_| Ok(())).optional()?.is_some())
     }
 

@@ -205,15 +205,6 @@ impl Tx<'_> {
         let sql = "SELECT 1 FROM inbox WHERE key = ?1";
         Ok(self.0.prepare_cached(sql)?.query_row([key], |_| Ok(())).optional()?.is_some())
     }
-
-    /// Forgets clients' ids noted before `before`.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn forget_client_ids(&self, before: i64) -> Result<(), StoreError> {
-        self.0.prepare_cached("DELETE FROM seen WHERE at < ?1")?.execute([before])?;
-        Ok(())
-    }
 }
 
 fn parked(row: &rusqlite::Row<'_>) -> Result<Parked, StoreError> {

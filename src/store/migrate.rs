@@ -1,11 +1,14 @@
 //! Brings the database to the schema of this program: numbered SQL files, applied in order, each in a
-//! transaction of its own. The number applied last stands in `PRAGMA user_version`.
+//! transaction of its own. The number applied last stands in `PRAGMA user_version`. What an older version left
+//! is copied before, to a file beside it.
 
 use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
+use super::backup;
+use super::engine::{beside, free_bytes};
 
 /// Never edit one that was released; add the next.
 const MIGRATIONS: &[&str] = &[
@@ -13,28 +16,50 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_web.sql"),
     include_str!("migrations/0003_access.sql"),
     include_str!("migrations/0004_keys.sql"),
+    include_str!("migrations/0005_keep.sql"),
 ];
 
-/// Applies what is missing.
+/// Applies what is missing, after a copy of what is there.
 ///
 /// # Errors
-/// [`StoreError::Newer`] where the database knows more migrations than this program does.
+/// [`StoreError::Newer`] where the database knows more migrations than this program does, and
+/// [`StoreError::Full`] where there is no room for the copy.
 pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
+    let before = version(connection)?;
+    if (1..known()).contains(&before) {
+        let copy = beside(path, &format!(".schema-{before}"));
+        tracing::info!(copy = %copy.display(), "the database is of an older version: it is copied, then brought up to date");
+        backup::copy(connection, &copy)?;
+    }
     loop {
         // Immediate: of two processes that start at once, the second waits and finds it done.
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if found > known {
-            return Err(StoreError::Newer { path: path.to_owned(), found, known });
-        }
-        let Some(sql) = usize::try_from(found).ok().and_then(|n| MIGRATIONS.get(n)) else {
-            return Ok(());
-        };
+        let found = version(&tx)?;
+        let Some(sql) = usize::try_from(found).ok().and_then(|n| MIGRATIONS.get(n)) else { break };
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "user_version", found + 1)?;
         tx.commit()?;
     }
+    become_shrinkable(connection, path)
+}
+
+/// A database of a version that could not give room back is written anew, once, in a way that can.
+fn become_shrinkable(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let ask = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    if ask("auto_vacuum")? != 0 {
+        return Ok(());
+    }
+    let bytes = ask("page_count")? * ask("page_size")?;
+    // It is written twice: as a copy, and into the log.
+    if free_bytes(path).is_some_and(|free| free / 3 < bytes) {
+        tracing::warn!(
+            bytes,
+            "the database cannot shrink: rewriting it takes three times its size on the disk"
+        );
+        return Ok(());
+    }
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    Ok(connection.execute_batch("VACUUM")?)
 }
 
 /// Checks that nothing is missing, without applying it.
@@ -42,14 +67,27 @@ pub(super) fn run(connection: &mut Connection, path: &Path) -> Result<(), StoreE
 /// # Errors
 /// [`StoreError::Newer`] or [`StoreError::Older`].
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let known = i64::try_from(MIGRATIONS.len()).expect("a handful");
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let path = path.to_owned();
-    match found.cmp(&known) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Less => Err(StoreError::Older { path, found, known }),
-        std::cmp::Ordering::Greater => Err(StoreError::Newer { path, found, known }),
-    }
+    refuse_newer(connection, path)?;
+    let (found, known) = (version(connection)?, known());
+    if found == known { Ok(()) } else { Err(StoreError::Older { path: path.to_owned(), found, known }) }
+}
+
+/// Checks that this program knows all of it; changes nothing.
+///
+/// # Errors
+/// [`StoreError::Newer`].
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let (found, known) = (version(connection)?, known());
+    if found > known { Err(StoreError::Newer { path: path.to_owned(), found, known }) } else { Ok(()) }
+}
+
+/// The schema of a database; 0: it is empty.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).expect("a handful")
 }
 
 #[cfg(test)]

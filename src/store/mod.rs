@@ -8,11 +8,14 @@
 
 mod access;
 mod accounts;
+mod backup;
 mod changes;
 mod deploys;
 mod engine;
+mod export;
 mod faults;
 mod inbox;
+mod keep;
 mod migrate;
 mod outbox;
 mod projects;
@@ -21,11 +24,14 @@ mod week;
 
 pub use access::Reach;
 pub use accounts::{Account, AccountRole, Session};
+pub use backup::{backup, restore};
 pub use changes::Change;
 pub use deploys::Deploy;
-pub use engine::{Store, StoreError, Tx};
+pub use engine::{Room, Size, Store, StoreError, Tx};
+pub use export::ExportError;
 pub use faults::{Fault, FaultId, FoundPlace, NewFault, Occurrence};
 pub use inbox::{Noted, Parked};
+pub use keep::Forgettable;
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Key, KeyStanding, KeyUse, Project, ProjectId};
 pub use rules::StoredRule;

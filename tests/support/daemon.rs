@@ -117,6 +117,11 @@ impl Daemon {
         Answer::of(request.header("Authorization", format!("Bearer {key}")).send_empty().unwrap())
     }
 
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
