@@ -239,7 +239,8 @@ fn what_is_no_file_is_said_to_be_what_it_is() {
     let tracked = blamer.tracked("repo", &CommitId(id.to_string())).unwrap();
     assert_eq!(tracked.files[..], ["binary", "empty", "folder/f"]);
     assert_eq!(tracked.links, [("folder/up".into(), "binary".into()), ("link".into(), "folder/f".into())]);
-    assert_eq!(tracked.submodules, ["vendor/lib"]);
+    let pinned = CommitId("0123456789012345678901234567890123456789".to_owned());
+    assert_eq!(tracked.submodules, [("vendor/lib".into(), pinned)]);
     let commit = CommitId(id.to_string());
     assert_eq!(blamer.source("repo", &commit, "folder/f".into()).unwrap().unwrap()[..], *b"1\n2");
     assert_eq!(blamer.source("repo", &commit, "folder".into()).unwrap(), None);

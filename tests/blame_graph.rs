@@ -178,7 +178,50 @@ fn a_clone_without_a_graph_gets_one_beside_it() {
     assert_eq!(blamer.keep_graphs(), []);
     assert_eq!(answer(&blamer, newer, "src/new.py".into(), 1).unwrap().name, "Cy");
     std::fs::remove_dir_all(repo.path()).unwrap();
-    assert_eq!(blamer.keep_graphs().len(), 1);
+    // Blame says so; its graph is nobody's worry.
+    assert_eq!(blamer.keep_graphs(), []);
+    assert!(answer(&blamer, newer, "src/new.py".into(), 2).is_err());
+}
+
+#[test]
+fn a_clone_that_borrows_objects_borrows_their_graph() {
+    let (repo, tip) = history();
+    let expected = answers(&repo, tip);
+    let folder = tempfile::tempdir().unwrap();
+    let clone = |from: &Path, name: &str| {
+        let to = folder.path().join(name);
+        let to = to.to_str().unwrap();
+        repo.run(&["clone", "--quiet", "--bare", "--shared", from.to_str().unwrap(), to]);
+        PathBuf::from(to)
+    };
+    let near = clone(repo.path(), "near");
+    let far = clone(&near, "far");
+    let read = |path: &Path| {
+        let settings = Settings { ignore_whitespace: false, ignore_revisions: false, ..Settings::default() };
+        let blamer = support::blamer(path, settings);
+        let lines = (1..=20).map(|line| answer(&blamer, tip, "src/new.py".into(), line).unwrap());
+        assert_eq!(lines.collect::<Vec<_>>(), expected, "{}", path.display());
+        blamer.counters().objects_read
+    };
+    let without = read(&far);
+    write_graph(&repo, &["--split=no-merge"]);
+    let with = [&near, &far].map(|path| read(path));
+    assert!(
+        with.iter().all(|with| with * 2 < without),
+        "{with:?} objects read with a graph, {without} without"
+    );
+    // A layer of its own upon borrowed ones.
+    let newer = support::git(&far)
+        .args(["-c", "user.name=Cy", "-c", "user.email=cy@example.org", "commit-tree", "-m", "x", "-p"])
+        .args([&tip.to_string(), &format!("{tip}^{{tree}}")])
+        .output()
+        .unwrap();
+    let newer = String::from_utf8(newer.stdout).unwrap();
+    let git = |args: &[&str]| assert!(support::git(&far).args(args).output().unwrap().status.success());
+    git(&["update-ref", "refs/heads/newer", newer.trim()]);
+    git(&["commit-graph", "write", "--reachable", "--changed-paths", "--split=no-merge"]);
+    assert!(far.join("objects/info/commit-graphs/commit-graph-chain").exists());
+    assert!(read(&far) * 2 < without);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bstr::{BStr, ByteSlice};
@@ -29,6 +30,8 @@ const NO_PARENT: u32 = 0x7000_0000;
 /// In place of the second parent's position: the others stand in a list, from here on; in that list: the
 /// last one.
 const MARK: u32 = 0x8000_0000;
+/// Folders whose lists of folders to borrow objects from are read.
+const ALTERNATES: usize = 16;
 
 /// The commit-graph of a repository.
 pub(super) struct CommitGraph {
@@ -82,10 +85,23 @@ impl PathKeys {
 }
 
 impl CommitGraph {
-    /// The graph in the folder `objects` of a repository, if there is a sound one. `known` is used again if
-    /// its files are still the same.
-    pub(super) fn open(objects: &Path, known: Option<&std::sync::Arc<Self>>) -> Option<std::sync::Arc<Self>> {
-        let files = files(&objects.join("info"));
+    /// The graph in the folder `objects` of a repository, or in one that it borrows objects from, if there is a
+    /// sound one; of several the first that can tell which paths a commit changed. `known` is used again if its
+    /// files are still the same.
+    pub(super) fn open(objects: &Path, known: Option<&Arc<Self>>) -> Option<Arc<Self>> {
+        let folders = with_alternates(objects);
+        let graphs = folders.iter().filter_map(|folder| Self::of_files(&files(folder, &folders), known));
+        let mut lesser = None;
+        for graph in graphs {
+            if graph.has_filters() {
+                return Some(graph);
+            }
+            lesser = lesser.or(Some(graph));
+        }
+        lesser
+    }
+
+    fn of_files(files: &[PathBuf], known: Option<&Arc<Self>>) -> Option<Arc<Self>> {
         let stamp: Stamp = files
             .iter()
             .map_while(|file| {
@@ -96,7 +112,7 @@ impl CommitGraph {
         if let Some(known) = known
             && known.stamp == stamp
         {
-            return Some(std::sync::Arc::clone(known));
+            return Some(Arc::clone(known));
         }
         let mut layers: Vec<Layer> = Vec::new();
         for (file, ..) in &stamp {
@@ -107,7 +123,7 @@ impl CommitGraph {
         if layers.is_empty() {
             return None;
         }
-        Some(std::sync::Arc::new(Self { layers, stamp }))
+        Some(Arc::new(Self { layers, stamp }))
     }
 
     /// True if all of it can tell which paths a commit changed.
@@ -255,18 +271,37 @@ impl Layer {
     }
 }
 
-/// The files of a graph, the oldest first.
-fn files(info: &Path) -> Vec<PathBuf> {
-    let single = info.join("commit-graph");
+/// The folder `objects` and those that it borrows objects from (`info/alternates`), nearest first.
+fn with_alternates(objects: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![objects.to_owned()];
+    // Each names those that it borrows from itself; git gives up on a long way as well.
+    for at in 0..ALTERNATES {
+        let Some(folder) = folders.get(at) else { break };
+        let list = std::fs::read(folder.join("info/alternates")).unwrap_or_default();
+        let named: Vec<PathBuf> = list
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+            .map(|line| folder.join(line.to_path_lossy()))
+            .collect();
+        folders.extend(named);
+    }
+    folders
+}
+
+/// The files of the graph in the folder `objects`, the oldest first. Layers of a chain may lie in any of
+/// `folders`.
+fn files(objects: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let single = objects.join("info/commit-graph");
     if single.exists() {
         return vec![single];
     }
-    let folder = info.join("commit-graphs");
-    let chain = std::fs::read(folder.join("commit-graph-chain")).unwrap_or_default();
-    let hash = |line: &[u8]| {
-        line.to_str().ok().filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit())).map(str::to_owned)
+    let chain = std::fs::read(objects.join("info/commit-graphs/commit-graph-chain")).unwrap_or_default();
+    let layer = |line: &[u8]| {
+        let hash = line.to_str().ok().filter(|hash| hash.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let name = format!("info/commit-graphs/graph-{hash}.graph");
+        folders.iter().map(|folder| folder.join(&name)).find(|file| file.exists())
     };
-    chain.lines().map_while(hash).map(|hash| folder.join(format!("graph-{hash}.graph"))).collect()
+    chain.lines().map_while(layer).collect()
 }
 
 #[expect(unsafe_code, reason = "a map of a file is only sound while nobody shortens the file")]

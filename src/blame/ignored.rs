@@ -14,6 +14,9 @@ use super::objects::{Kind, Node, Objects, Stop};
 /// Where projects keep the list.
 const LIST: &str = ".git-blame-ignore-revs";
 
+/// Bytes of a broken line that are shown.
+const SHOWN: usize = 80;
+
 /// The commits to ignore.
 #[derive(Debug, Default)]
 pub(super) struct Ignored {
@@ -23,14 +26,25 @@ pub(super) struct Ignored {
 }
 
 /// A line of a list of ignored commits that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BrokenLine {
     /// The file it is in.
     pub file: String,
     /// 1-based.
     pub line: usize,
-    /// What stands there.
+    /// What stands there, its beginning at least.
     pub text: BString,
+}
+
+impl std::fmt::Display for BrokenLine {
+    /// In words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}:{}: not a full commit id, so nothing is ignored for it: {:?}",
+            self.file, self.line, self.text
+        )
+    }
 }
 
 impl Ignored {
@@ -57,8 +71,8 @@ impl Ignored {
                 ignored.add(objects, &file.display().to_string(), &list);
             }
         }
-        for BrokenLine { file, line, text } in &ignored.broken {
-            tracing::warn!(file, line, %text, "not a commit id in a list of ignored commits");
+        for broken in ignored.broken.iter().filter(|broken| objects.handle.is_news(broken)) {
+            tracing::warn!("{broken}");
         }
         let ignored = Arc::new(ignored);
         known.insert(revision, Arc::clone(&ignored));
@@ -75,7 +89,8 @@ impl Ignored {
             match parsed {
                 Some(id) => drop(self.commits.insert(objects.peeled(id))),
                 None => {
-                    self.broken.push(BrokenLine { file: file.to_owned(), line, text: text.into() });
+                    let text = text[..text.len().min(SHOWN)].into();
+                    self.broken.push(BrokenLine { file: file.to_owned(), line, text });
                 }
             }
         }

@@ -152,8 +152,8 @@ pub struct Tracked {
     pub files: Arc<Vec<BString>>,
     /// Symbolic links that lead to a tracked file, and where to.
     pub links: Vec<(BString, BString)>,
-    /// Folders that belong to another repository.
-    pub submodules: Vec<BString>,
+    /// Folders that belong to another repository, and the commit of it that belongs there.
+    pub submodules: Vec<(BString, CommitId)>,
 }
 
 /// How often something was remembered, and how often it had to be found out, since the start.
@@ -233,6 +233,12 @@ impl Blamer {
         self.within(opened, |handle| revision::parse(handle, &opened.settings, revision))?
     }
 
+    /// Whether `repository` has `commit`; also false where it cannot be read.
+    #[must_use]
+    pub fn has(&self, repository: &str, commit: &CommitId) -> bool {
+        self.with_objects(repository, commit, |_, _| Ok(Ok(()))).is_ok()
+    }
+
     /// The paths of the regular files that `commit` tracks, ascending by their bytes.
     ///
     /// # Errors
@@ -296,7 +302,8 @@ impl Blamer {
         Ok((tip, mails))
     }
 
-    /// Lines of the lists of ignored commits, as of `commit`, that could not be read.
+    /// Lines of the lists of ignored commits, as of `commit`, that could not be read; none where such commits
+    /// are not passed over.
     ///
     /// # Errors
     /// If the repository cannot be read, or has no such commit.
@@ -305,6 +312,9 @@ impl Blamer {
         repository: &str,
         commit: &CommitId,
     ) -> Result<Vec<BrokenLine>, BlameError> {
+        if !self.0.settings.ignore_revisions {
+            return Ok(Vec::new());
+        }
         self.with_objects(repository, commit, |objects, id| {
             Ok(Ok(Ignored::read(objects, id)?.broken.clone()))
         })
@@ -473,7 +483,7 @@ impl Tracked {
         let (mut files, mut targets, mut submodules) = (Vec::new(), Vec::new(), Vec::new());
         objects::walk_tree(objects, root, BStr::new(""), &mut |path, node: Node| match node.kind {
             Kind::Symlink => targets.push((path, node.id)),
-            Kind::Submodule => submodules.push(path),
+            Kind::Submodule => submodules.push((path, commit_id(node.id))),
             Kind::File | Kind::Folder => files.push(path),
         })?;
         files.sort();
@@ -491,7 +501,7 @@ impl Tracked {
     }
 
     fn bytes(&self) -> usize {
-        let paths = self.files.iter().chain(&self.submodules);
+        let paths = self.files.iter().chain(self.submodules.iter().map(|(path, _)| path));
         let links = self.links.iter().flat_map(|(path, target)| [path, target]);
         paths.chain(links).map(|path| size_of::<BString>() + path.len()).sum()
     }

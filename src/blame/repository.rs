@@ -17,7 +17,7 @@ use git2::Oid;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::commit_graph::CommitGraph;
-use super::ignored::Ignored;
+use super::ignored::{BrokenLine, Ignored};
 use super::mailmap::Mailmap;
 use super::objects::Stop;
 use super::upkeep;
@@ -105,6 +105,8 @@ fn natural(name: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// How long a handle is used before it is opened anew.
 const HANDLE_AGE: Duration = Duration::from_secs(60);
+/// Broken lines of a repository that are told of.
+const MOST_TOLD: usize = 100;
 
 /// A repository and its handles that are not in use.
 pub(super) struct Opened {
@@ -113,6 +115,8 @@ pub(super) struct Opened {
     pub(super) graph_folder: Option<PathBuf>,
     idle: Mutex<Vec<Handle>>,
     graphs: Mutex<[Option<Arc<CommitGraph>>; 2]>,
+    /// Broken lines of its lists of ignored commits that were told of already.
+    told: Arc<Mutex<HashSet<BrokenLine>>>,
 }
 
 /// One thread's view of a repository.
@@ -125,6 +129,7 @@ pub(super) struct Handle {
     pub(super) mailmaps: RefCell<HashMap<Oid, Arc<Mailmap>>>,
     /// By revision asked at, likewise.
     pub(super) ignored: RefCell<HashMap<Oid, Arc<Ignored>>>,
+    told: Arc<Mutex<HashSet<BrokenLine>>>,
     opened: Instant,
 }
 
@@ -141,7 +146,13 @@ pub(super) struct Overrides {
 
 impl Opened {
     pub(super) fn new(settings: Repository, graph_folder: Option<PathBuf>) -> Self {
-        Self { settings, graph_folder, idle: Mutex::default(), graphs: Mutex::default() }
+        Self {
+            settings,
+            graph_folder,
+            idle: Mutex::default(),
+            graphs: Mutex::default(),
+            told: Arc::default(),
+        }
     }
 
     /// Runs `ask` on a handle that nobody else uses meanwhile.
@@ -157,6 +168,7 @@ impl Opened {
             None => {
                 let mut handle = Handle::open(&self.settings.path)?;
                 handle.graph = self.graph(&handle);
+                handle.told = Arc::clone(&self.told);
                 handle
             }
         };
@@ -187,6 +199,10 @@ impl Opened {
     /// Writes a commit-graph for it, unless its own is as good.
     pub(super) fn keep_graph(&self) -> Result<(), Stop> {
         let Some(folder) = &self.graph_folder else { return Ok(()) };
+        // What is not there has no graph either: a mirror that is still to be fetched, which has one of its own.
+        if !self.settings.path.exists() {
+            return Ok(());
+        }
         let handle = Handle::open(&self.settings.path)?;
         let own = CommitGraph::open(&handle.git.commondir().join("objects"), None);
         if own.is_some_and(|graph| graph.has_filters()) || !handle.overrides.is_empty() {
@@ -239,12 +255,19 @@ impl Handle {
             graph: None,
             mailmaps: RefCell::default(),
             ignored: RefCell::default(),
+            told: Arc::default(),
             opened: Instant::now(),
         })
     }
 }
 
 impl Handle {
+    /// True the first time that it is asked of that line.
+    pub(super) fn is_news(&self, line: &BrokenLine) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        told.len() < MOST_TOLD && told.insert(line.clone())
+    }
+
     /// The commit that is checked out, or would be.
     pub(super) fn head(&self) -> Option<Oid> {
         Some(self.git.head().ok()?.peel_to_commit().ok()?.id())

@@ -14,7 +14,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
 use crate::blame::{
-    Basis, Blame, BlameError, Blamer, BrokenLine, CommitId, Moved, Moves, Question, Repository, Settings,
+    Basis, Blame, BlameError, Blamer, CommitId, Moved, Moves, Question, Repository, Settings,
 };
 
 /// Shows who last changed a line, and in which commit, path and line of back then.
@@ -158,12 +158,8 @@ fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
     };
     let blamer = Blamer::new(vec![repository], settings);
     let revision = blamer.parse_revision(NAME, &args.revision).map_err(Failed::Blame)?;
-    if !args.no_ignore_revs {
-        for BrokenLine { file, line, text } in
-            blamer.broken_ignore_lines(NAME, &revision).map_err(Failed::Blame)?
-        {
-            warn(&format!("{file}:{line}: not a full commit id: {text}"));
-        }
+    for broken in blamer.broken_ignore_lines(NAME, &revision).map_err(Failed::Blame)? {
+        warn(&broken.to_string());
     }
     let mut all = true;
     for line in &args.lines {

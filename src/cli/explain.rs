@@ -9,6 +9,7 @@ use crate::ingest;
 use crate::pipeline::{Explanation, explain};
 use crate::report::Report;
 use crate::store::Store;
+use crate::triage::paths::Mapping;
 use crate::triage::walk::Outcome;
 
 /// Show, step by step, what would come of a traceback; changes nothing.
@@ -86,6 +87,9 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
     for (name, resolved) in &survey.revisions {
         let _ = writeln!(out, "\nrevision  {} of {name}: {}", resolved.commit.short(), plain(&resolved.how));
     }
+    for mount in &survey.mounts {
+        let _ = writeln!(out, "deployed  {}", plain(&mount.to_string()));
+    }
     let Some(walk) = &explanation.walk else { return out };
     for (e, exception) in report.exceptions.iter().enumerate() {
         let _ = writeln!(out, "\n{}", plain(&exception.summary()));
@@ -106,6 +110,12 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
                 plain(&file.unwrap_or_default()),
                 plain(&verdict.reason)
             );
+            // How the file was found, where the verdict speaks of something else.
+            if let Mapping::Ours { why, .. } = &survey.mapped[verdict.exception][verdict.frame]
+                && *why != verdict.reason
+            {
+                let _ = writeln!(out, "      found by: {}", plain(why));
+            }
         }
     }
     match &walk.outcome {
@@ -148,6 +158,9 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
             let _ = writeln!(out, "person    unknown: {error}");
         }
         None => {}
+    }
+    for broken in &explanation.broken {
+        let _ = writeln!(out, "beware    {}", plain(&broken.to_string()));
     }
     if let Some(fault) = &explanation.fault {
         let _ = writeln!(out, "known as  fault {}, seen {} times", fault.id.0, fault.count);

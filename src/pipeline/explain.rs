@@ -8,7 +8,7 @@ use super::keys::identity;
 use super::ledger::{Facts, decide_on};
 use super::survey::deploy_of;
 use super::{Project, Survey, Surveyor};
-use crate::blame::{Blame, BlameError, Blamer};
+use crate::blame::{Blame, BlameError, Blamer, BrokenLine};
 use crate::report::Report;
 use crate::store::{Fault, Store, StoreError};
 use crate::triage::decide::{Decision, Policy};
@@ -23,6 +23,8 @@ pub struct Explanation {
     pub walk: Option<Walk>,
     /// What git says of the suspect, where there is one.
     pub blame: Option<Result<Arc<Blame>, BlameError>>,
+    /// What stands in git's lists of ignored commits there and is none.
+    pub broken: Vec<BrokenLine>,
     /// The fault that the report would be counted for, if it is known already.
     pub fault: Option<Fault>,
     /// What would be decided.
@@ -43,12 +45,17 @@ pub fn explain(
 ) -> Result<Explanation, StoreError> {
     let deployed = || store.and_then(|store| deploy_of(store, project, report, now.as_millisecond()));
     let survey = Surveyor::new(blamer.clone()).survey(project, report, deployed);
-    let mut explanation = Explanation { survey, walk: None, blame: None, fault: None, decision: None };
+    let mut explanation =
+        Explanation { survey, walk: None, blame: None, broken: Vec::new(), fault: None, decision: None };
     let Ok(survey) = &explanation.survey else { return Ok(explanation) };
     let rulebook = store.map(|store| store.read(|tx| tx.rulebook())).transpose()?.unwrap_or_default();
     let walked = walk(report, &survey.mapped, &rulebook, &project.code, now);
     if let Outcome::Suspect(suspect) = &walked.outcome {
-        let blame = blamer.blame(&survey.question(report, suspect));
+        let question = survey.question(report, suspect);
+        let blame = blamer.blame(&question);
+        // Where nothing can be read, blame has said so.
+        explanation.broken =
+            blamer.broken_ignore_lines(&question.repository, &question.revision).unwrap_or_default();
         let identity = identity(suspect, blame.as_deref().ok());
         let known = store.map(|store| {
             store.read(|tx| {

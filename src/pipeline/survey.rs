@@ -1,6 +1,7 @@
 //! Which revision ran, and which tracked file each frame of a report is in.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bstr::ByteSlice;
 use dashmap::DashMap;
@@ -9,12 +10,17 @@ use super::Project;
 use crate::blame::{Basis, BlameError, Blamer, CommitId, Question, Resolved, RevisionHints};
 use crate::report::Report;
 use crate::store::{Deploy, Store, StoreError};
+use crate::triage::mounts::{Mount, Submodule};
 use crate::triage::paths::{CodeMap, Listing, Mapping};
 use crate::triage::verdict::TrackedFile;
 use crate::triage::walk::Suspect;
 
+/// How long it is taken for true that no repository has a submodule's commit: one may be fetched.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
 /// Code maps kept; one is a few megabytes for a repository of 100,000 files.
 const MAPS: usize = 16;
+/// Submodules' commits whose repositories are remembered.
+const OWNERS: usize = 1024;
 
 /// Where a report's frames are.
 #[derive(Debug, Clone)]
@@ -23,19 +29,26 @@ pub struct Survey {
     pub revisions: Vec<(String, Resolved)>,
     /// One mapping per frame, in the report's order of exceptions and frames.
     pub mapped: Vec<Vec<Mapping>>,
+    /// Where the report's frames say that the repositories are deployed.
+    pub mounts: Vec<Mount>,
 }
+
+/// A repository at a commit, with its submodules.
+type Mapped = (String, CommitId, Vec<Submodule>);
 
 /// Makes surveys.
 pub struct Surveyor {
     blamer: Blamer,
-    maps: DashMap<Vec<(String, CommitId)>, Arc<CodeMap>>,
+    maps: DashMap<Vec<Mapped>, Arc<CodeMap>>,
+    /// By a project's repositories and a commit: which of them has it, and when that was found out.
+    owners: DashMap<(Vec<String>, CommitId), (Option<String>, Instant)>,
 }
 
 impl Surveyor {
     /// A surveyor of that blamer's repositories.
     #[must_use]
     pub fn new(blamer: Blamer) -> Self {
-        Self { blamer, maps: DashMap::new() }
+        Self { blamer, maps: DashMap::new(), owners: DashMap::new() }
     }
 
     /// Surveys a report. Blocks: it may read git. `deployed` tells what was announced to run where the
@@ -64,13 +77,15 @@ impl Surveyor {
             };
             revisions.push((name.clone(), resolved));
         }
-        let map = self.map(&revisions)?;
+        let submodules = self.pin_submodules(&mut revisions)?;
+        let map = self.map(&revisions, submodules)?;
         let sources = |file: &TrackedFile| {
             let (_, resolved) = revisions.iter().find(|(name, _)| *name == file.repository)?;
             self.blamer.source(&file.repository, &resolved.commit, file.path.as_bstr()).ok().flatten()
         };
-        let mapped = map.map(report, &sources);
-        Ok(Survey { revisions, mapped })
+        let mounts = map.mounts(report, &sources);
+        let mapped = map.map(report, &mounts, &sources);
+        Ok(Survey { revisions, mapped, mounts })
     }
 
     /// The commit of a deploy, if this repository has it.
@@ -90,14 +105,63 @@ impl Surveyor {
         Some(Resolved { how, ..resolved })
     }
 
-    fn map(&self, revisions: &[(String, Resolved)]) -> Result<Arc<CodeMap>, BlameError> {
-        let key: Vec<_> = revisions.iter().map(|(name, at)| (name.clone(), at.commit.clone())).collect();
+    /// The submodules of each repository. Where one of them is another repository of the project, that one is
+    /// looked at as of the commit that is pinned, unless the report names another.
+    fn pin_submodules(
+        &self,
+        revisions: &mut [(String, Resolved)],
+    ) -> Result<Vec<Vec<Submodule>>, BlameError> {
+        let names: Vec<String> = revisions.iter().map(|(name, _)| name.clone()).collect();
+        let mut all = Vec::new();
+        for at in 0..revisions.len() {
+            let (name, resolved) = revisions[at].clone();
+            let mut submodules = Vec::new();
+            for (path, pinned) in &self.blamer.tracked(&name, &resolved.commit)?.submodules {
+                let repository = self.owner(&names, &name, pinned);
+                let other = revisions.iter_mut().find(|(other, _)| Some(other) == repository.as_ref());
+                if let Some((_, other)) = other
+                    && other.basis != Basis::Named
+                {
+                    let how = format!("{name} has it as its submodule {path}, at {}", pinned.short());
+                    *other = Resolved { commit: pinned.clone(), basis: resolved.basis, how };
+                }
+                submodules.push(Submodule { path: path.clone(), repository });
+            }
+            all.push(submodules);
+        }
+        Ok(all)
+    }
+
+    /// Which of `names`, but for `not`, has `commit`.
+    fn owner(&self, names: &[String], not: &str, commit: &CommitId) -> Option<String> {
+        let key = (names.to_vec(), commit.clone());
+        if let Some(known) = self.owners.get(&key)
+            && (known.0.is_some() || known.1.elapsed() < BETWEEN_LOOKS)
+        {
+            return known.0.clone();
+        }
+        let owner = names.iter().find(|name| *name != not && self.blamer.has(name, commit)).cloned();
+        if self.owners.len() >= OWNERS {
+            self.owners.clear();
+        }
+        self.owners.insert(key, (owner.clone(), Instant::now()));
+        owner
+    }
+
+    fn map(
+        &self,
+        revisions: &[(String, Resolved)],
+        submodules: Vec<Vec<Submodule>>,
+    ) -> Result<Arc<CodeMap>, BlameError> {
+        let revisions = revisions.iter().map(|(name, at)| (name.clone(), at.commit.clone()));
+        let key: Vec<_> =
+            revisions.zip(submodules).map(|((name, commit), sub)| (name, commit, sub)).collect();
         if let Some(map) = self.maps.get(&key) {
             return Ok(Arc::clone(&map));
         }
         let listings = key
             .iter()
-            .map(|(name, commit)| {
+            .map(|(name, commit, submodules)| {
                 let tracked = self.blamer.tracked(name, commit)?;
                 let mut files = Arc::clone(&tracked.files);
                 if !tracked.links.is_empty() {
@@ -106,7 +170,7 @@ impl Surveyor {
                     all.extend(tracked.links.iter().map(|(link, _)| link.clone()));
                     all.sort();
                 }
-                Ok(Listing { repository: name.clone(), files })
+                Ok(Listing { repository: name.clone(), files, submodules: submodules.clone() })
             })
             .collect::<Result<_, BlameError>>()?;
         let map = Arc::new(CodeMap::new(listings));

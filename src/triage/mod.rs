@@ -6,6 +6,7 @@
 
 pub mod decide;
 pub mod identity;
+pub mod mounts;
 pub mod paths;
 pub mod rules;
 pub mod verdict;

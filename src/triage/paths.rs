@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use bstr::{BString, ByteSlice};
 
+use super::mounts::{Mount, Submodule};
 use super::rules::fold;
 use super::verdict::TrackedFile;
 use crate::report::{Frame, Report};
@@ -80,6 +81,8 @@ pub struct Listing {
     pub repository: String,
     /// Every tracked file, sorted.
     pub files: Arc<Vec<BString>>,
+    /// The folders that are other repositories.
+    pub submodules: Vec<Submodule>,
 }
 
 /// Finds tracked files by the ends of their paths.
@@ -88,14 +91,6 @@ pub struct CodeMap {
     listings: Vec<Listing>,
     /// File name (last part) → where it is: listing, index in its files.
     by_name: HashMap<BString, Vec<(u32, u32)>>,
-}
-
-/// A folder on the server that is a folder of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    server: Vec<Vec<u8>>,
-    repository: String,
-    tracked: Vec<Vec<u8>>,
 }
 
 /// A tracked file that shares its end with a name.
@@ -127,35 +122,24 @@ impl CodeMap {
         Self { listings, by_name }
     }
 
+    /// Where the frames of a report say beyond doubt that the repositories are deployed.
+    #[must_use]
+    pub fn mounts(&self, report: &Report, sources: Sources<'_>) -> Vec<Mount> {
+        let mut mounts = Vec::new();
+        for frame in report.exceptions.iter().flat_map(|exception| &exception.frames) {
+            self.learn(frame, &Name::parse(&frame.file), sources, &mut mounts);
+        }
+        mounts
+    }
+
     /// Maps every frame of a report: one answer per frame, in the report's order of exceptions and frames.
     #[must_use]
-    pub fn map(&self, report: &Report, sources: Sources<'_>) -> Vec<Vec<Mapping>> {
-        let names: Vec<Vec<Name>> = report
-            .exceptions
-            .iter()
-            .map(|e| e.frames.iter().map(|f| Name::parse(&f.file)).collect())
-            .collect();
-        let mut mounts = Vec::new();
-        for (exception, names) in report.exceptions.iter().zip(&names) {
-            for (frame, name) in exception.frames.iter().zip(names) {
-                self.learn(frame, name, sources, &mut mounts);
-            }
-        }
-        report
-            .exceptions
-            .iter()
-            .zip(&names)
-            .map(|(exception, names)| {
-                exception
-                    .frames
-                    .iter()
-                    .zip(names)
-                    .map(|(frame, name)| {
-                        with_text(self.settle(frame, name, sources, &mounts), frame, sources)
-                    })
-                    .collect()
-            })
-            .collect()
+    pub fn map(&self, report: &Report, mounts: &[Mount], sources: Sources<'_>) -> Vec<Vec<Mapping>> {
+        let map = |frame: &Frame| {
+            let mapping = self.settle(frame, &Name::parse(&frame.file), sources, mounts);
+            with_text(mapping, frame, sources)
+        };
+        report.exceptions.iter().map(|exception| exception.frames.iter().map(map).collect()).collect()
     }
 
     /// Notes where the project is deployed, if this frame says so beyond doubt.
@@ -163,7 +147,9 @@ impl CodeMap {
         let Name::Path { parts, absolute: true, library: None } = name else { return };
         let matches = self.matches(parts, 2);
         let [found] = matches.as_slice() else { return };
-        if !found.whole_path && stands_in(frame, &found.file, sources) != Some(true) {
+        if self.in_submodule(parts, found.shared).is_some()
+            || !found.whole_path && stands_in(frame, &found.file, sources) != Some(true)
+        {
             return;
         }
         let tracked = split(&found.file.path);
@@ -217,6 +203,9 @@ impl CodeMap {
             return mapping;
         }
         let matches = self.matches(parts, 1);
+        if let Some(mapping) = self.in_submodule(parts, matches.first().map_or(0, |found| found.shared)) {
+            return mapping;
+        }
         if matches.is_empty() {
             let name = parts.last().map(|name| name.as_bstr().to_string()).unwrap_or_default();
             return Mapping::Foreign(format!("no tracked file is called {name}"));
@@ -240,8 +229,8 @@ impl CodeMap {
             }
             match mounts.iter().find(|mount| mount.repository == found.file.repository) {
                 Some(mount) if absolute => {
-                    let server = mount.server.join(&b'/').as_bstr().to_string();
-                    Err(Mapping::Foreign(format!("outside of /{server}, where the project is deployed")))
+                    let server = mount.server();
+                    Err(Mapping::Foreign(format!("outside of {server}, where the project is deployed")))
                 }
                 _ => Ok("the longest common end of path".to_owned()),
             }
@@ -255,13 +244,46 @@ impl CodeMap {
         here.into_iter().find_map(|mount| {
             let path: Vec<&[u8]> =
                 mount.tracked.iter().chain(&parts[mount.server.len()..]).map(Vec::as_slice).collect();
-            let path = BString::from(path.join(&b'/'));
             let listing = self.listings.iter().find(|listing| listing.repository == mount.repository)?;
-            listing.files.binary_search(&path).ok()?;
-            let server = mount.server.join(&b'/').as_bstr().to_string();
-            let file = TrackedFile { repository: mount.repository.clone(), path };
-            Some(Mapping::Ours { file, why: format!("the project is deployed at /{server}"), text: None })
+            let file = BString::from(path.join(&b'/'));
+            if listing.files.binary_search(&file).is_ok() {
+                let file = TrackedFile { repository: mount.repository.clone(), path: file };
+                let why = format!("the project is deployed at {}", mount.server());
+                return Some(Mapping::Ours { file, why, text: None });
+            }
+            let below = |submodule: &&Submodule| {
+                file.strip_prefix(submodule.path.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
+            };
+            let submodule = listing.submodules.iter().find(below)?;
+            self.beyond(listing, submodule, &file[submodule.path.len() + 1..])
         })
+    }
+
+    /// The file in a submodule, if the name goes through one and so has more parts in common with its
+    /// repository than the `shared` ones with a tracked file.
+    fn in_submodule(&self, parts: &[Vec<u8>], shared: usize) -> Option<Mapping> {
+        let submodules =
+            self.listings.iter().flat_map(|listing| listing.submodules.iter().map(move |s| (listing, s)));
+        let claims = submodules.filter_map(|(listing, submodule)| {
+            let rest = submodule.rest(parts)?;
+            Some((submodule.depth() + rest.len(), listing, submodule, rest))
+        });
+        let (claimed, listing, submodule, rest) = claims.max_by_key(|(claimed, ..)| *claimed)?;
+        (claimed > shared).then(|| self.beyond(listing, submodule, &rest.join(&b'/')))?
+    }
+
+    /// The file `rest` of a submodule. `None` where its repository is configured and has no such file.
+    fn beyond(&self, listing: &Listing, submodule: &Submodule, rest: &[u8]) -> Option<Mapping> {
+        let (path, owner) = (&submodule.path, &listing.repository);
+        let Some(name) = &submodule.repository else {
+            let why = format!("in the submodule {path} of {owner}, whose repository is not configured");
+            return Some(Mapping::Foreign(why));
+        };
+        let inner = self.listings.iter().find(|listing| listing.repository == *name)?;
+        inner.files.binary_search_by(|file| file.as_slice().cmp(rest)).ok()?;
+        let file = TrackedFile { repository: name.clone(), path: rest.into() };
+        let why = format!("{path} is a submodule of {owner}");
+        Some(Mapping::Ours { file, why, text: None })
     }
 
     /// The tracked files that share the most trailing parts with `parts`, if they share at least `least`.
@@ -461,7 +483,7 @@ mod tests {
     fn map(files: &[(&str, &str)]) -> (CodeMap, HashMap<String, Arc<[u8]>>) {
         let mut paths: Vec<BString> = files.iter().map(|(path, _)| BString::from(*path)).collect();
         paths.sort();
-        let listing = Listing { repository: "r".into(), files: Arc::new(paths) };
+        let listing = Listing { repository: "r".into(), files: Arc::new(paths), submodules: Vec::new() };
         let contents = files.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes())));
         (CodeMap::new(vec![listing]), contents.collect())
     }
@@ -480,7 +502,7 @@ mod tests {
             ..Report::default()
         };
         let sources = |file: &TrackedFile| contents.get(&file.path.to_string()).cloned();
-        let mapped = map.map(&report, &sources).remove(0);
+        let mapped = map.map(&report, &map.mounts(&report, &sources), &sources).remove(0);
         let got: Vec<String> = mapped
             .iter()
             .map(|mapping| match mapping {
