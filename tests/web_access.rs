@@ -38,6 +38,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/rules/{id}", "reader"),
     ("GET", "/you", "reader"),
     ("POST", "/you/sign_out", "reader"),
+    ("POST", "/you/password", "reader"),
+    ("POST", "/you/tokens", "reader"),
     ("POST", "/rules/{id}", "developer"),
     ("POST", "/faults/{id}/delete", "developer"),
     ("GET", "/add_known_error", "developer"),
@@ -151,7 +153,8 @@ fn a_form_of_another_site_or_another_browser_is_refused() {
     let (_repo, daemon) = house(data.path());
     let mut admin = Browser::admin(&daemon);
     let token = admin.get("/settings").value("token");
-    let fields = [("token", token.as_str()), ("threshold", "7"), ("cutoff", "")];
+    let version = admin.get("/settings").value("version");
+    let fields = [("token", token.as_str()), ("version", &version), ("threshold", "7"), ("cutoff", "")];
     for origin in ["https://evil.example", "null", "", "http://127.0.0.1:1"] {
         admin.origin = origin.to_owned();
         assert_eq!(admin.post("/settings", &fields).status, 403, "{origin:?}");
@@ -159,12 +162,17 @@ fn a_form_of_another_site_or_another_browser_is_refused() {
     admin.origin = daemon.url.clone();
     let foreign = Browser::new(&daemon.url).get("/sign_in").value("token");
     for token in ["", "x", foreign.as_str()] {
-        let fields = [("token", token), ("threshold", "7"), ("cutoff", "")];
+        let fields = [("token", token), ("version", &version), ("threshold", "7"), ("cutoff", "")];
         assert_eq!(admin.post("/settings", &fields).status, 403, "{token:?}");
     }
     admin.get("/settings").has("value=\"1\"");
     assert_eq!(admin.post("/settings", &fields).location, "/settings?said=settings");
     admin.get("/settings").has("value=\"7\"").has("root@example.org: threshold from 1 to 7");
+    // Whoever looked at them before that is told, and changes nothing.
+    let late = [("token", token.as_str()), ("version", &version), ("threshold", "9"), ("cutoff", "")];
+    let refused = admin.post("/settings", &late);
+    assert_eq!(refused.status, 409);
+    refused.has("Somebody was faster");
 }
 
 #[test]
@@ -254,7 +262,8 @@ fn without_sign_in_everybody_may_everything_and_forms_are_checked_all_the_same()
     let mut anybody = Browser::new(&daemon.url);
     anybody.get("/").has("Nothing has been reported yet");
     assert_eq!(anybody.post("/settings", &[("threshold", "3")]).status, 403);
-    let fields = [("threshold", "3"), ("cutoff", "")];
+    let version = anybody.get("/settings").value("version");
+    let fields = [("version", version.as_str()), ("threshold", "3"), ("cutoff", "")];
     assert_eq!(anybody.fill_in("/settings", "/settings", &fields).location, "/settings?said=settings");
     anybody.get("/changes").has("sign-in is off");
 }

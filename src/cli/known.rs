@@ -9,6 +9,7 @@ use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
 use crate::store::StoredRule;
 use crate::triage::rules::{KnownError, Rule, RuleId};
+use crate::web::desk::Desk;
 
 /// Keep the whitelist of known errors.
 ///
@@ -114,15 +115,22 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 expires_at: new.expires,
             });
             let id = open_store_beside(place)?
-                .write(|tx| tx.add_rule(&rule, &operator(), now.as_millisecond()))
-                .map_err(Failure::failed)?;
+                .write(|tx| Desk::new(tx, &operator(), now.as_millisecond()).add_rule(&rule))
+                .map_err(Failure::failed)?
+                .0;
             print_line(&id.0.to_string())
         }
         Action::Remove { id } => {
-            let removed = open_store_beside(place)?
-                .write(|tx| tx.remove_rule(RuleId(id), "known_error"))
-                .map_err(Failure::failed)?;
-            if removed {
+            let removed = open_store_beside(place)?.write(|tx| {
+                let is_one = |stored: &StoredRule| {
+                    stored.id == RuleId(id) && matches!(stored.rule, Rule::KnownError(_))
+                };
+                if !tx.rules()?.iter().any(is_one) {
+                    return Ok(None);
+                }
+                Desk::new(tx, &operator(), now.as_millisecond()).remove_rule(RuleId(id))
+            });
+            if removed.map_err(Failure::failed)?.is_some() {
                 Ok(())
             } else {
                 Err(Failure::Failed(format!("no known error has number {id}; `blamed known list` shows all")))

@@ -17,6 +17,8 @@ mod rules;
 mod settings;
 mod start;
 mod terminal;
+mod token;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,6 +86,10 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Write everything that is remembered as lines of JSON
     Export(backup::ExportArguments),
+    /// Keep the people who may look at the pages
+    User(user::Arguments),
+    /// Keep the tokens that programs show to the API
+    Token(token::Arguments),
 }
 
 /// Where the daemon's things are; the same for every command.
@@ -117,6 +123,8 @@ pub fn main() -> ExitCode {
         Command::Backup(arguments) => backup::backup(arguments),
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Export(arguments) => backup::export(arguments),
+        Command::User(arguments) => user::run(arguments),
+        Command::Token(arguments) => token::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

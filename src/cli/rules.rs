@@ -6,6 +6,7 @@ use super::house::open_store_beside;
 use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
 use crate::triage::rules::{CodePattern, Rule, RuleId, Watch};
+use crate::web::desk::Desk;
 
 /// Keep the lists besides the known errors: library code, watchers, addresses, what is dropped.
 ///
@@ -106,16 +107,17 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let rule = new.into_rule()?;
             let now = Clock::system().now().as_millisecond();
             let id = open_store_beside(place)?
-                .write(|tx| tx.add_rule(&rule, &operator(), now))
-                .map_err(Failure::failed)?;
+                .write(|tx| Desk::new(tx, &operator(), now).add_rule(&rule))
+                .map_err(Failure::failed)?
+                .0;
             print_line(&id.0.to_string())
         }
         Action::Remove { id } => {
-            let removed = open_store_beside(place)?.write(|tx| {
-                let kind = tx.rules()?.into_iter().find(|stored| stored.id.0 == id).map(|s| s.rule.kind());
-                kind.map_or(Ok(false), |kind| tx.remove_rule(RuleId(id), kind))
-            });
-            if removed.map_err(Failure::failed)? {
+            let now = Clock::system().now().as_millisecond();
+            let removed = open_store_beside(place)?
+                .write(|tx| Desk::new(tx, &operator(), now).remove_rule(RuleId(id)))
+                .map_err(Failure::failed)?;
+            if removed.is_some() {
                 return Ok(());
             }
             Err(Failure::Failed(format!("no rule has number {id}; `blamed rules list` shows all")))

@@ -6,8 +6,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::house::open_store_beside;
+use super::user::act;
 use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
+use crate::web::desk::Desk;
 
 /// Keep the settings that may change while the daemon runs.
 ///
@@ -50,15 +52,15 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let change = change(&name, &value)?;
             let store = open_store_beside(&arguments.place)?;
             let now = Clock::system().now().as_millisecond();
-            let changed = store.write(|tx| {
+            let changed = act(&store, |tx| {
                 let mut settings = tx.settings()?;
                 match change {
                     Change::Threshold(threshold) => settings.threshold = threshold,
                     Change::Cutoff(cutoff) => settings.cutoff = cutoff,
                 }
-                tx.set_settings(&settings, &operator(), now)
+                Desk::new(tx, &operator(), now).change_settings(&settings, None)
             });
-            changed.map_err(Failure::failed)
+            changed.map(drop)
         }
     }
 }

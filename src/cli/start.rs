@@ -193,6 +193,7 @@ impl Daemon {
             mail: notify.clone(),
             addresses: config.policy.addresses.clone(),
             authors: config.web.authors,
+            proxies: config.web.proxies.clone(),
         };
         let whose = settings.projects.iter().map(|project| (project.id, project.repositories.clone()));
         let authors = Authors::new(store.clone(), blamer.clone(), whose.collect());

@@ -270,6 +270,7 @@ fn read_config(top: &mut Section<'_>) -> Config {
     let samples = top.integer("samples_per_fault", 1..=1_000);
     let default_contact = address(top, "default_contact");
     let (mail, addresses) = read_mail(top.section("mail"));
+    let web = read_web(top.section("web"), addresses.email_domain.clone());
     let flawless_section = top.section("flawless");
     let projects = read_projects(top);
     Config {
@@ -285,7 +286,7 @@ fn read_config(top: &mut Section<'_>) -> Config {
         scrub: read_scrub(top.section("scrub")),
         blame: read_blame(top.section("blame")),
         fetch: read_fetch(top.section("fetch")),
-        web: read_web(top.section("web")),
+        web,
         flawless: read_flawless(flawless_section, &projects),
         projects,
     }

@@ -1,7 +1,13 @@
 //! Who may see the pages.
 
+use std::net::IpAddr;
+
+use axum::http::HeaderName;
+use ipnet::IpNet;
+
 use super::document::Section;
-use crate::web::SignIn;
+use crate::store::AccountRole;
+use crate::web::{Proxies, SignIn};
 
 /// Who may see the pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,16 +16,18 @@ pub struct Web {
     pub sign_in: SignIn,
     /// Whether whoever writes code of a project may sign in, and sees it.
     pub authors: bool,
+    /// What is in front of the daemon and may say who is there.
+    pub proxies: Proxies,
 }
 
 impl Default for Web {
     fn default() -> Self {
-        Self { sign_in: SignIn::default(), authors: true }
+        Self { sign_in: SignIn::default(), authors: true, proxies: Proxies::default() }
     }
 }
 
-/// Reads the section `[web]`.
-pub(super) fn read_web(mut section: Section<'_>) -> Web {
+/// Reads the section `[web]`. `domain` stands in where a proxy names users without one.
+pub(super) fn read_web(mut section: Section<'_>, domain: Option<String>) -> Web {
     let default = Web::default();
     let hint = "\"required\", or \"off\" for a closed network";
     let sign_in = section.parsed("sign_in", hint, |text| match text {
@@ -28,6 +36,73 @@ pub(super) fn read_web(mut section: Section<'_>) -> Web {
         _ => Err(format!("{text:?} is no way to sign in")),
     });
     let authors = section.boolean("authors_may_sign_in");
+    let proxies = read_proxies(&mut section, domain);
     section.finish();
-    Web { sign_in: sign_in.unwrap_or(default.sign_in), authors: authors.unwrap_or(default.authors) }
+    Web { sign_in: sign_in.unwrap_or(default.sign_in), authors: authors.unwrap_or(default.authors), proxies }
+}
+
+fn read_proxies(section: &mut Section<'_>, domain: Option<String>) -> Proxies {
+    let mut trusted = Vec::new();
+    for written in section.strings("trusted_proxies") {
+        let text = &written.value;
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(net) => trusted.push(net.trunc()),
+            Err(_) => {
+                let said = format!("`web.trusted_proxies`: {text:?} is no address");
+                section.problem(written.span, said, "such as \"127.0.0.1\" or \"10.0.0.0/8\"");
+            }
+        }
+    }
+    let given = section.has("user_header");
+    let user_header = section.parsed("user_header", "such as \"X-Remote-User\"", |text| {
+        let name = text.parse::<HeaderName>().map_err(|_| format!("{text:?} is no name of a header"))?;
+        let ours = ["cookie", "host", "origin", "authorization"].contains(&name.as_str());
+        if ours { Err(format!("{text:?} is a header of browsers themselves")) } else { Ok(name) }
+    });
+    if given && trusted.is_empty() {
+        let hint =
+            "add trusted_proxies = [\"127.0.0.1\"]: from anywhere else the header is anybody's invention";
+        section.problem(section.span(), "`web.user_header` needs `web.trusted_proxies`", hint);
+    }
+    let newcomers = section.parsed("newcomers", "\"none\", \"reader\" or \"developer\"", |text| match text {
+        "none" => Ok(None),
+        "reader" => Ok(Some(AccountRole::Reader)),
+        "developer" => Ok(Some(AccountRole::Developer)),
+        _ => Err(format!("{text:?} is nothing that newcomers can be")),
+    });
+    Proxies { trusted, user_header, newcomers: newcomers.flatten(), domain }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn proxies_are_listed_by_address() {
+        let parse =
+            |text: &str| Config::parse(Path::new("c.toml"), text).map_err(|problems| problems.to_string());
+        let config = parse(
+            "[mail]\nemail_domain = \"example.org\"\n[web]\ntrusted_proxies = [\"127.0.0.1\", \"10.1.2.3/8\", \"::1\"]\n\
+             user_header = \"X-Remote-User\"\nnewcomers = \"reader\"\n",
+        )
+        .unwrap();
+        let Proxies { trusted, user_header, newcomers, domain } = config.web.proxies;
+        let nets: Vec<_> = trusted.iter().map(ToString::to_string).collect();
+        assert_eq!(nets, ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]);
+        assert_eq!(user_header.unwrap().as_str(), "x-remote-user");
+        assert_eq!((newcomers, domain.as_deref()), (Some(AccountRole::Reader), Some("example.org")));
+        for (text, expected) in [
+            ("user_header = \"X-User\"", "needs `web.trusted_proxies`"),
+            ("trusted_proxies = [\"localhost\"]", "\"localhost\" is no address"),
+            ("trusted_proxies = [\"::1\"]\nuser_header = \"Cookie\"", "a header of browsers"),
+            ("trusted_proxies = [\"::1\"]\nuser_header = \"a b\"", "no name of a header"),
+            ("newcomers = \"admin\"", "nothing that newcomers can be"),
+        ] {
+            let told = parse(&format!("[web]\n{text}\n")).unwrap_err();
+            assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        }
+    }
 }

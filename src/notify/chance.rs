@@ -16,6 +16,17 @@ pub fn new_message_id(from: &Mailbox) -> String {
     format!("{:032x}@{domain}", u128::from_be_bytes(random))
 }
 
+/// 256 random bits in hexadecimal digits: a secret that nobody guesses.
+///
+/// # Panics
+/// Where the system has no random bytes to give.
+#[must_use]
+pub fn new_secret() -> String {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).expect("the system gives random bytes");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A number from 0 up to 1, to spread what would otherwise happen at the same moment.
 pub(super) fn chance() -> f64 {
     // Without random bytes retries are merely less spread.

@@ -218,7 +218,7 @@ fn bodies(
             let letter = letter(fault, to, settings, share);
             Ok((FaultText { l: &letter }.render()?, FaultHtml { l: &letter }.render()?))
         }
-        Notice::SignIn { link, minutes } => {
+        Notice::SignIn { link, minutes, .. } => {
             let (link, minutes) = (line(link, LINK), *minutes);
             let plain = SignInText { link: &link, minutes }.render()?;
             Ok((plain, SignInHtml { link: &link, minutes }.render()?))

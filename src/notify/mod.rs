@@ -20,7 +20,7 @@ pub mod outbox;
 pub(crate) mod plain;
 pub mod transport;
 
-pub use chance::new_message_id;
+pub use chance::{new_message_id, new_secret};
 
 /// How and as whom mails are sent.
 #[derive(Debug, Clone)]
@@ -37,7 +37,8 @@ pub struct Settings {
 
 impl Settings {
     /// The address of a page; `path` begins with a slash.
-    fn page(&self, path: &str) -> String {
+    #[must_use]
+    pub fn page(&self, path: &str) -> String {
         format!("{}{path}", self.public_url.trim_end_matches('/'))
     }
 }

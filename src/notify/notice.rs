@@ -15,9 +15,13 @@ pub enum Notice {
     Fault(Box<FaultNotice>),
     /// A link that signs this person in to the pages, once.
     SignIn {
-        /// The whole address.
+        /// The whole address. Made anew for each try of sending it, and never kept: whoever has it is in.
+        #[serde(skip)]
         link: String,
-        /// How long it works.
+        /// The page that it leads to; empty: the first one.
+        #[serde(default)]
+        next: String,
+        /// How long it works, and how long sending it is tried.
         minutes: i64,
     },
     /// Trouble of the daemon itself, for the default contact.

@@ -26,13 +26,13 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::Settings;
-use super::chance::{chance, new_message_id};
+use super::chance::{chance, new_message_id, new_secret};
 use super::compose::compose;
 use super::notice::Notice;
-use super::plain::without_addresses;
+use super::plain::{self, without_addresses};
 use super::transport::{Carrier, Outcome};
 use crate::clock::Clock;
-use crate::store::{Delivery, DeliveryState, Store, StoreError, Tx};
+use crate::store::{Delivery, DeliveryState, Store, StoreError, Tx, fingerprint};
 
 /// Mails on their way at the same time, each on a connection of its own: one slow answer holds up one lane.
 const LANES: usize = 4;
@@ -84,7 +84,8 @@ pub struct Pause {
 struct Settlement {
     delivery: Delivery,
     outcome: Outcome,
-    /// Whether it is the kind of notice that tells of trouble: nobody is told of trouble with that one.
+    /// Whether nobody is told of trouble with it: it tells of trouble itself, or is a link, for which one asks
+    /// again.
     trouble: bool,
 }
 
@@ -216,11 +217,15 @@ impl Outbox {
             Err(error) => (refused(error.to_string()), false),
             Ok(notice) => {
                 let (to, id) = (&delivery.recipient, &delivery.message_id);
-                let outcome = match compose(&notice, to, id, delivery.created_at, settings) {
-                    Ok(message) => carrier.carry(&message).await,
-                    Err(error) => refused(error.to_string()),
+                let told = matches!(notice, Notice::Trouble { .. } | Notice::SignIn { .. });
+                let outcome = match self.with_link(notice, &delivery, settings).await? {
+                    None => refused("nobody waits for this link any more".to_owned()),
+                    Some(notice) => match compose(&notice, to, id, delivery.created_at, settings) {
+                        Ok(message) => carrier.carry(&message).await,
+                        Err(error) => refused(error.to_string()),
+                    },
                 };
-                (outcome, matches!(notice, Notice::Trouble { .. }))
+                (outcome, told)
             }
         };
         match &outcome {
@@ -229,6 +234,33 @@ impl Outbox {
         }
         lock(&self.unsettled).push(Settlement { delivery, outcome, trouble });
         self.settle().await
+    }
+
+    /// The notice, with its link where it is to have one: made now, good from now on, and known to the store by
+    /// its fingerprint alone. `None`: whoever asked for it has long gone away.
+    async fn with_link(
+        &self,
+        notice: Notice,
+        delivery: &Delivery,
+        settings: &Settings,
+    ) -> Result<Option<Notice>, StoreError> {
+        let Notice::SignIn { next, minutes, .. } = notice else { return Ok(Some(notice)) };
+        let (now, age) = (self.clock.now().as_millisecond(), minutes * 60_000);
+        if now > delivery.created_at.saturating_add(age) {
+            return Ok(None);
+        }
+        let secret = new_secret();
+        let (hash, mail) = (fingerprint(&secret), delivery.recipient.clone());
+        self.ask(move |store| store.write(|tx| tx.add_sign_in_link(&hash, &mail, now + age))).await?;
+        let next = match next.as_str() {
+            "" => String::new(),
+            next => format!("?next={}", plain::encoded(next.as_bytes())),
+        };
+        Ok(Some(Notice::SignIn {
+            link: settings.page(&format!("/sign_in/{secret}{next}")),
+            next: String::new(),
+            minutes,
+        }))
     }
 
     /// Writes down what became of mails, all of it or nothing.

@@ -1,6 +1,7 @@
 //! People who may look at the pages: their accounts, where they are signed in, the links that sign in.
 
 use rusqlite::{OptionalExtension, Row, params};
+use sha2::{Digest, Sha256};
 
 use super::{StoreError, Tx};
 
@@ -64,6 +65,13 @@ pub struct Session {
     pub used_at: i64,
 }
 
+/// What the store knows a secret by: its SHA-256 in hexadecimal digits. Secrets here are of so many random bits
+/// that nobody guesses them; passwords are not, and are hashed otherwise.
+#[must_use]
+pub fn fingerprint(secret: &str) -> String {
+    Sha256::digest(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Tx<'_> {
     /// Every account, by address.
     ///
@@ -104,13 +112,54 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.execute(params![id, role.as_str()])? == 1)
     }
 
-    /// Removes an account, which signs it out everywhere. `false`: there is none.
+    /// Removes an account with its sessions, tokens and links. `false`: there is none.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn remove_account(&self, id: i64) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM sign_in_links WHERE mail = (SELECT mail FROM accounts WHERE id = ?1)";
+        self.0.prepare_cached(sql)?.execute([id])?;
         let sql = "DELETE FROM accounts WHERE id = ?1";
         Ok(self.0.prepare_cached(sql)?.execute([id])? == 1)
+    }
+
+    /// An account.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn account(&self, id: i64) -> Result<Option<Account>, StoreError> {
+        let sql = "SELECT id, mail, role, created_at, limited FROM accounts WHERE id = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([id], account).optional()?)
+    }
+
+    /// The hash of an account's password, a PHC string. `None`: it has none.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn password(&self, account: i64) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT password FROM accounts WHERE id = ?1";
+        let found = self.0.prepare_cached(sql)?.query_row([account], |row| row.get(0)).optional()?;
+        Ok(found.flatten())
+    }
+
+    /// Keeps the hash of an account's password, a PHC string; `None` leaves it without.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn set_password(&self, account: i64, hash: Option<&str>) -> Result<(), StoreError> {
+        let sql = "UPDATE accounts SET password = ?2 WHERE id = ?1";
+        self.0.prepare_cached(sql)?.execute(params![account, hash])?;
+        Ok(())
+    }
+
+    /// Ends all sessions of an account but one.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn end_other_sessions(&self, account: i64, but: &str) -> Result<(), StoreError> {
+        let sql = "DELETE FROM sessions WHERE account = ?1 AND hash <> ?2";
+        self.0.prepare_cached(sql)?.execute(params![account, but])?;
+        Ok(())
     }
 
     /// Signs an account in.
@@ -211,7 +260,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets links and sessions whose time is over.
+    /// Forgets links and sessions whose time is over. Tokens stay: their owners are shown that they ended.
     ///
     /// # Errors
     /// What SQLite says.
@@ -223,13 +272,18 @@ impl Tx<'_> {
 }
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
-    let role: String = row.get(2)?;
+    account_at(row, 0)
+}
+
+/// The account whose columns begin at `first`.
+pub(super) fn account_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Account> {
+    let role: String = row.get(first + 2)?;
     Ok(Account {
-        id: row.get(0)?,
-        mail: row.get(1)?,
+        id: row.get(first)?,
+        mail: row.get(first + 1)?,
         // A role of a newer version may at least look.
         role: AccountRole::read(&role).unwrap_or(AccountRole::Reader),
-        created_at: row.get(3)?,
-        limited: row.get(4)?,
+        created_at: row.get(first + 3)?,
+        limited: row.get(first + 4)?,
     })
 }

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_access.sql"),
     include_str!("migrations/0004_keys.sql"),
     include_str!("migrations/0005_keep.sql"),
+    include_str!("migrations/0006_tokens.sql"),
 ];
 
 /// Applies what is missing, after a copy of what is there.

@@ -20,10 +20,11 @@ mod migrate;
 mod outbox;
 mod projects;
 mod rules;
+mod tokens;
 mod week;
 
 pub use access::Reach;
-pub use accounts::{Account, AccountRole, Session};
+pub use accounts::{Account, AccountRole, Session, fingerprint};
 pub use backup::{backup, restore};
 pub use changes::Change;
 pub use deploys::Deploy;
@@ -35,4 +36,5 @@ pub use keep::Forgettable;
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Key, KeyStanding, KeyUse, Project, ProjectId};
 pub use rules::StoredRule;
+pub use tokens::ApiToken;
 pub use week::{DayTotal, FaultLine};

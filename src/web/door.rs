@@ -4,7 +4,7 @@
 //! store has its SHA-256. Forms carry a token derived from the secret, so that no other site, and nobody
 //! with another cookie, can fill one in.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,13 +13,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http_body_util::BodyExt;
-use sha2::{Digest, Sha256};
 
+use super::desk::Desk;
 use super::page::Problem;
 use super::params::Params;
 use super::{SignIn, Web, attempts};
 use crate::pipeline::random_id;
-use crate::store::{Account, AccountRole, Reach};
+use crate::store::{Account, AccountRole, Reach, fingerprint};
 
 /// Bytes of a form as sent.
 const FORM: usize = 256 << 10;
@@ -56,6 +56,10 @@ pub(super) struct Visitor {
     pub(super) reach: Reach,
     /// Where the request comes from, as far as its connection tells.
     pub(super) household: String,
+    /// Whether a proxy said who it is: there is nothing to sign out of.
+    pub(super) by_proxy: bool,
+    /// Whether the browser speaks https to us, or to a trusted proxy.
+    https: bool,
     /// Whether the browser has just been given its secret.
     new: bool,
 }
@@ -63,12 +67,12 @@ pub(super) struct Visitor {
 impl Visitor {
     /// What this browser's forms carry.
     pub(super) fn token(&self) -> String {
-        digest(&format!("form {}", self.secret))
+        fingerprint(&format!("form {}", self.secret))
     }
 
     /// What the store knows this browser's secret by.
     pub(super) fn session(&self) -> String {
-        digest(&self.secret)
+        fingerprint(&self.secret)
     }
 
     /// Whether they may do what this role may.
@@ -92,9 +96,8 @@ pub(super) async fn door(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let household = from.map_or("unknown".to_owned(), |ConnectInfo(from)| attempts::household(from.ip()));
-    let visitor = match web.visitor(request.headers(), household).await {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let visitor = match web.visitor(request.headers(), peer).await {
         Ok(visitor) => visitor,
         Err(problem) => return with_headers(problem.into_response()),
     };
@@ -107,45 +110,82 @@ pub(super) async fn door(
         response = problem.page(&visitor);
     }
     if visitor.new && !response.headers().contains_key(header::SET_COOKIE) {
-        web.hand_out(&visitor.secret, &mut response);
+        web.hand_out(&visitor, &visitor.secret, &mut response);
     }
     with_headers(response)
 }
 
 impl Web {
     /// Finds out who asks.
-    async fn visitor(&self, headers: &HeaderMap, household: String) -> Result<Visitor, Problem> {
-        let open = self.0.settings.sign_in == SignIn::Off;
-        let known = self.secret(headers);
-        let new = known.is_none();
-        let secret = known.unwrap_or_else(random_id);
-        let reach = Reach::nothing();
-        let mut visitor = Visitor { secret, account: None, role: None, reach, household, new };
-        if open {
+    async fn visitor(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Visitor, Problem> {
+        let settings = &self.0.settings;
+        let origin = settings.proxies.origin(peer, headers);
+        let https = origin.https || settings.mail.public_url.starts_with("https://");
+        let known = secret(headers, https);
+        let mut visitor = Visitor {
+            new: known.is_none(),
+            secret: known.unwrap_or_else(random_id),
+            account: None,
+            role: None,
+            reach: Reach::nothing(),
+            household: origin.client.map_or("unknown".to_owned(), attempts::household),
+            by_proxy: false,
+            https,
+        };
+        if settings.sign_in == SignIn::Off {
             (visitor.role, visitor.reach) = (Some(AccountRole::Admin), Reach::All);
-        } else if !new {
-            let (now, hash, authors) = (self.now(), visitor.session(), self.0.settings.authors);
-            let session = {
-                let hash = hash.clone();
-                self.read(move |tx| {
-                    let Some((account, used_at)) = tx.account_of_session(&hash, now)? else {
-                        return Ok(None);
-                    };
-                    let reach = tx.reach_of(&account, authors)?;
-                    Ok(Some((account, reach, used_at)))
-                })
-                .await?
-            };
-            if let Some((account, reach, used_at)) = session {
-                visitor.reach = reach;
-                if now - used_at > NOTE_USE {
-                    self.write(move |tx| Ok(tx.use_session(&hash, now, now + SESSION)?)).await?;
-                }
-                visitor.role = Some(account.role);
-                visitor.account = Some(account);
+            return Ok(visitor);
+        }
+        let found = match origin.user {
+            Some(user) => {
+                visitor.by_proxy = true;
+                self.named(user).await?
             }
+            None if visitor.new => None,
+            None => self.signed_in(visitor.session()).await?,
+        };
+        if let Some((account, reach)) = found {
+            (visitor.role, visitor.reach) = (Some(account.role), reach);
+            visitor.account = Some(account);
         }
         Ok(visitor)
+    }
+
+    /// Who is signed in by the session of that fingerprint.
+    async fn signed_in(&self, hash: String) -> Result<Option<(Account, Reach)>, Problem> {
+        let (now, authors, session) = (self.now(), self.0.settings.authors, hash.clone());
+        let found = self.read(move |tx| {
+            let Some((account, used_at)) = tx.account_of_session(&session, now)? else { return Ok(None) };
+            let reach = tx.reach_of(&account, authors)?;
+            Ok(Some((account, reach, used_at)))
+        });
+        let Some((account, reach, used_at)) = found.await? else { return Ok(None) };
+        if now - used_at > NOTE_USE {
+            self.write(move |tx| Ok(tx.use_session(&hash, now, now + SESSION)?)).await?;
+        }
+        Ok(Some((account, reach)))
+    }
+
+    /// The account of whom a proxy names, made where newcomers are let in.
+    async fn named(&self, mail: String) -> Result<Option<(Account, Reach)>, Problem> {
+        let (now, settings) = (self.now(), &self.0.settings);
+        let (authors, newcomers) = (settings.authors, settings.proxies.newcomers);
+        let asked = mail.clone();
+        let known = self.read(move |tx| {
+            let Some(account) = tx.account_of_mail(&asked)? else { return Ok(None) };
+            let reach = tx.reach_of(&account, authors)?;
+            Ok(Some((account, reach)))
+        });
+        if let Some(known) = known.await? {
+            return Ok(Some(known));
+        }
+        let Some(role) = newcomers else { return Ok(None) };
+        self.write(move |tx| {
+            let (account, _) = Desk::new(tx, "the proxy", now).add_person(&mail, role, None)?;
+            let reach = tx.reach_of(&account, authors)?;
+            Ok(Some((account, reach)))
+        })
+        .await
     }
 
     /// Turns away who may not come in, and posts that are not from our own forms.
@@ -179,7 +219,7 @@ impl Web {
         if reads || matches!(need, Need::Nowhere) {
             return Ok(request);
         }
-        if !is_our_own(request.headers()) {
+        if !is_our_own(request.headers(), &self.0.settings.mail.public_url) {
             let said = "Another site has sent it, or a program that does not say where it comes from.";
             return Err(Problem::new(StatusCode::FORBIDDEN, "The form was refused", said).into_response());
         }
@@ -201,34 +241,28 @@ impl Web {
         Ok(Request::from_parts(parts, Body::empty()))
     }
 
-    /// The secret in a request's cookie, if it looks like one of ours.
-    fn secret(&self, headers: &HeaderMap) -> Option<String> {
-        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let mut pairs =
-            cookies.flat_map(|cookies| cookies.split(';')).filter_map(|c| c.trim().split_once('='));
-        let value = pairs.find(|(name, _)| *name == self.cookie()).map(|(_, value)| value)?;
-        let whole = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
-        whole.then(|| value.to_owned())
-    }
-
-    fn is_https(&self) -> bool {
-        self.0.settings.mail.public_url.starts_with("https://")
-    }
-
-    /// `__Host-` has browsers hold us to `Secure` and to this very host.
-    fn cookie(&self) -> &'static str {
-        if self.is_https() { "__Host-blamed" } else { "blamed" }
-    }
-
     /// Gives a browser its secret.
-    pub(super) fn hand_out(&self, secret: &str, response: &mut Response) {
-        let secure = if self.is_https() { "; Secure" } else { "" };
-        let age = SESSION / 1_000;
-        let cookie =
-            format!("{}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}", self.cookie());
+    pub(super) fn hand_out(&self, visitor: &Visitor, secret: &str, response: &mut Response) {
+        let (name, age) = (cookie(visitor.https), SESSION / 1_000);
+        let secure = if visitor.https { "; Secure" } else { "" };
+        let cookie = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");
         let cookie = HeaderValue::try_from(cookie).expect("digits and plain words");
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
+}
+
+/// `__Host-` has browsers hold us to `Secure` and to this very host.
+fn cookie(https: bool) -> &'static str {
+    if https { "__Host-blamed" } else { "blamed" }
+}
+
+/// The secret in a request's cookie, if it looks like one of ours.
+fn secret(headers: &HeaderMap, https: bool) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|c| c.trim().split_once('='));
+    let value = pairs.find(|(name, _)| *name == cookie(https)).map(|(_, value)| value)?;
+    let whole = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
+    whole.then(|| value.to_owned())
 }
 
 /// A form's bytes; `None` where there are too many, or they never came. A browser that is still sending does
@@ -249,16 +283,18 @@ async fn read_form(mut body: Body) -> Option<Vec<u8>> {
 
 /// Whether a post comes from a page of ours, as browsers tell it. One that tells nothing is no browser of
 /// today.
-fn is_our_own(headers: &HeaderMap) -> bool {
+fn is_our_own(headers: &HeaderMap, public_url: &str) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site")
         && site != "same-origin"
     {
         return false;
     }
+    // A proxy may call us by another name than browsers know.
+    let is_ours = |origin: &str| origin.eq_ignore_ascii_case(public_url.trim_end_matches('/'));
     match (text("origin"), text("host")) {
         (Some(origin), Some(host)) => {
-            origin.split_once("://").is_some_and(|(_, at)| at.eq_ignore_ascii_case(host))
+            is_ours(origin) || origin.split_once("://").is_some_and(|(_, at)| at.eq_ignore_ascii_case(host))
         }
         // Behind a proxy that drops `Host`, `Sec-Fetch-Site` has said it.
         _ => text("sec-fetch-site").is_some(),
@@ -287,11 +323,6 @@ fn with_headers(mut response: Response) -> Response {
     response
 }
 
-/// SHA-256 in hexadecimal digits.
-pub(super) fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -304,7 +335,7 @@ mod tests {
     use crate::pipeline::Authors;
     use crate::store::{Store, StoreError};
     use crate::triage::identity::AddressPolicy;
-    use crate::web::Settings;
+    use crate::web::{Proxies, Settings};
 
     fn web(dir: &std::path::Path, clock: &Clock, public_url: &str) -> Web {
         let store = Store::open(dir).unwrap();
@@ -316,23 +347,31 @@ mod tests {
         };
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
         let addresses = AddressPolicy::default();
-        let settings = Settings { sign_in: SignIn::Required, mail, addresses, authors: true };
+        let settings = Settings {
+            sign_in: SignIn::Required,
+            mail,
+            addresses,
+            authors: true,
+            proxies: Proxies::default(),
+        };
         let blamer = Blamer::new(Vec::new(), crate::blame::Settings::default());
         let authors = Authors::new(store.clone(), blamer, Vec::new());
         Web::new(store, clock.clone(), outbox, authors, settings)
     }
 
-    #[test]
-    fn on_https_the_cookie_is_held_to_the_host() {
-        let check = |url: &str, expected: &str| {
+    #[tokio::test]
+    async fn on_https_the_cookie_is_held_to_the_host() {
+        let check = async |url: &str, expected: &str| {
             let dir = tempfile::tempdir().unwrap();
             let mut response = Response::new(Body::empty());
-            web(dir.path(), &Clock::system(), url).hand_out("0123", &mut response);
+            let web = web(dir.path(), &Clock::system(), url);
+            let visitor = web.visitor(&HeaderMap::new(), None).await.unwrap();
+            web.hand_out(&visitor, "0123", &mut response);
             assert_eq!(response.headers()["set-cookie"], expected);
         };
         let rest = "Path=/; HttpOnly; SameSite=Lax; Max-Age=1209600";
-        check("http://127.0.0.1:9029", &format!("blamed=0123; {rest}"));
-        check("https://blamed.example.org", &format!("__Host-blamed=0123; {rest}; Secure"));
+        check("http://127.0.0.1:9029", &format!("blamed=0123; {rest}")).await;
+        check("https://blamed.example.org", &format!("__Host-blamed=0123; {rest}; Secure")).await;
     }
 
     #[tokio::test]
@@ -344,12 +383,12 @@ mod tests {
         let now = clock.now().as_millisecond();
         let begun = web.0.store.write(|tx| -> Result<_, StoreError> {
             let account = tx.ensure_account("ada@example.org", AccountRole::Reader, now)?;
-            tx.begin_session(&digest(&secret), account.id, "", now, now + SESSION)
+            tx.begin_session(&fingerprint(&secret), account.id, "", now, now + SESSION)
         });
         begun.unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, format!("a=b; blamed={secret}").parse().unwrap());
-        let is_in = async || web.visitor(&headers, String::new()).await.unwrap().account.is_some();
+        let is_in = async || web.visitor(&headers, None).await.unwrap().account.is_some();
         for _ in 0..3 {
             // Used every ten days, it lives on.
             clock.advance(Duration::from_secs(10 * 24 * 3_600));
@@ -363,12 +402,14 @@ mod tests {
     fn posts_from_elsewhere_are_told_by_their_headers() {
         let check = |headers: &[(&'static str, &'static str)], expected: bool| {
             let map = headers.iter().map(|(k, v)| (k.parse().unwrap(), HeaderValue::from_static(v)));
-            assert_eq!(is_our_own(&map.collect()), expected, "{headers:?}");
+            assert_eq!(is_our_own(&map.collect(), "https://blamed.example"), expected, "{headers:?}");
         };
         let host = ("host", "b.example:9029");
         check(&[host], false);
         check(&[host, ("origin", "http://b.example:9029")], true);
         check(&[host, ("origin", "https://b.example:9029"), ("sec-fetch-site", "same-origin")], true);
+        check(&[host, ("origin", "https://blamed.example")], true);
+        check(&[host, ("origin", "http://blamed.example")], false);
         check(&[host, ("origin", "http://b.example")], false);
         check(&[host, ("origin", "null")], false);
         check(&[host, ("origin", "http://evil.example"), ("sec-fetch-site", "same-origin")], false);

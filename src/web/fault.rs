@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::Web;
 use super::board::answers_for;
 use super::chart::Bars;
+use super::desk::Desk;
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
@@ -268,12 +269,10 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let id = number(&id)?;
     let (who, now) = (visitor.who(), web.now());
-    web.write(move |tx| {
-        tx.fault_within(id, &visitor.reach)?.ok_or_else(gone)?;
-        tx.remove_fault(id)?;
-        Ok(tx.note_change(&who, &format!("fault {}", id.0), "deleted", now)?)
-    })
-    .await?;
+    let deleted = web.write(move |tx| Ok(Desk::new(tx, &who, now).delete_fault(id, &visitor.reach)?));
+    if !deleted.await? {
+        return Err(gone());
+    }
     Ok(Redirect::to("/?said=fault-deleted").into_response())
 }
 

@@ -11,14 +11,17 @@
 mod attempts;
 mod board;
 mod chart;
+pub(crate) mod desk;
 mod door;
 mod fault;
 mod form;
 mod outbox;
 mod page;
 mod params;
+mod passwords;
 mod people;
 mod projects;
+mod proxy;
 mod rules;
 mod search;
 mod settings;
@@ -27,6 +30,7 @@ mod show;
 mod sign_in;
 mod trace;
 mod trial;
+mod you;
 
 use std::sync::Arc;
 
@@ -36,7 +40,10 @@ use axum::routing::{get, post};
 
 use self::attempts::Attempts;
 use self::door::{Need, door};
-use self::page::Problem;
+pub(crate) use self::page::Problem;
+use self::passwords::Passwords;
+pub use self::proxy::Proxies;
+pub(crate) use self::sign_in::one_time;
 use crate::clock::Clock;
 use crate::notify;
 use crate::notify::outbox::Outbox;
@@ -55,6 +62,8 @@ pub struct Settings {
     pub addresses: AddressPolicy,
     /// Whether whoever writes code of a project may sign in, and sees it.
     pub authors: bool,
+    /// What is in front of the daemon and may say who is there.
+    pub proxies: Proxies,
 }
 
 /// Whether one has to sign in to see anything.
@@ -78,6 +87,7 @@ struct Inner {
     authors: Authors,
     settings: Settings,
     attempts: Attempts,
+    passwords: Passwords,
     weeks: tokio::sync::Mutex<Vec<board::KeptWeek>>,
 }
 
@@ -91,8 +101,8 @@ impl Web {
         authors: Authors,
         settings: Settings,
     ) -> Self {
-        let (attempts, weeks) = Default::default();
-        Self(Arc::new(Inner { store, clock, outbox, authors, settings, attempts, weeks }))
+        let (attempts, passwords, weeks) = Default::default();
+        Self(Arc::new(Inner { store, clock, outbox, authors, settings, attempts, passwords, weeks }))
     }
 
     /// Its routes, and its answer to every address that is nobody's.
@@ -115,8 +125,10 @@ impl Web {
             .route("/search", get(search::page))
             .route("/rules", get(rules::list))
             .route("/rules/{id}", get(rules::show))
-            .route("/you", get(people::you))
-            .route("/you/sign_out", post(people::sign_out));
+            .route("/you", get(you::page))
+            .route("/you/sign_out", post(you::sign_out))
+            .route("/you/password", post(you::password))
+            .route("/you/tokens", post(you::tokens));
         let mut developer = Router::new()
             .route("/rules/{id}", post(rules::change))
             .route("/faults/{id}/delete", post(fault::delete));

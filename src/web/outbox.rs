@@ -5,6 +5,7 @@ use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Redirect};
 
 use super::Web;
+use super::desk::Desk;
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
@@ -124,7 +125,7 @@ pub(super) async fn one(
     let now = web.now();
     let (mail, notice) = web.read(move |tx| tx.delivery_status(id)?.ok_or_else(gone)).await?;
     let (subject, text) = match &notice {
-        // Whoever reads it here could sign in as somebody else.
+        // The link is made when the mail goes out; nobody can show it here.
         Notice::SignIn { .. } => (compose::subject(&notice), "The link is for its reader alone.".to_owned()),
         notice => {
             let text = compose::text(notice, &mail.recipient, &web.0.settings.mail);
@@ -149,15 +150,7 @@ pub(super) async fn retry(
 ) -> Answer {
     let id: i64 = id.parse().map_err(|_| gone())?;
     let (who, now) = (visitor.who(), web.now());
-    let retried = web
-        .write(move |tx| {
-            let retried = tx.retry_delivery(id, now)?;
-            if retried {
-                tx.note_change(&who, &format!("mail {id}"), "tried again", now)?;
-            }
-            Ok(retried)
-        })
-        .await?;
+    let retried = web.write(move |tx| Ok(Desk::new(tx, &who, now).retry_mail(id)?)).await?;
     if retried {
         web.0.outbox.wake();
     }

@@ -9,9 +9,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Json, Response};
 
 use super::Web;
-use super::door::{Visitor, digest};
+use super::door::Visitor;
 use super::params::Params;
-use crate::store::{AccountRole, StoreError};
+use crate::store::{AccountRole, StoreError, fingerprint};
 
 /// What a handler answers.
 pub(super) type Answer = Result<Response, Problem>;
@@ -94,10 +94,13 @@ fn said(word: &str) -> &'static str {
         "key-made" => "The project has a new key.",
         "key-revoked" => "The key was revoked: reports with it are refused from now on.",
         "person-added" => "They may now ask for a sign-in link.",
-        "person-changed" => "Their role was changed.",
+        "person-changed" => "What they may do and see was changed.",
         "person-removed" => "Their account was removed, and they were signed out everywhere.",
         "retried" => "The mail is being tried again.",
         "fault-deleted" => "The fault was deleted, with all that was kept of it.",
+        "password-set" => "Your password was set. Every other browser was signed out.",
+        "password-removed" => "You have no password any more. Every other browser was signed out.",
+        "token-revoked" => "The token was revoked: programs with it are refused from now on.",
         "signed-out-there" => "That browser is signed out.",
         _ => "",
     }
@@ -113,16 +116,30 @@ pub(super) fn html(template: &impl Template) -> Answer {
 
 /// Something is wrong: what, what now, and ways on.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
-    status: StatusCode,
-    title: String,
-    sentence: String,
+pub(crate) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) title: String,
+    pub(super) sentence: String,
     ways: Vec<(String, String)>,
+    /// Fields and what is wrong with each.
+    pub(super) fields: Vec<(String, String)>,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.sentence)
+    }
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, title: &str, sentence: &str) -> Self {
-        Self { status, title: title.to_owned(), sentence: sentence.to_owned(), ways: Vec::new() }
+        Self {
+            status,
+            title: title.to_owned(),
+            sentence: sentence.to_owned(),
+            ways: Vec::new(),
+            fields: Vec::new(),
+        }
     }
 
     /// Offers a way on.
@@ -131,8 +148,15 @@ impl Problem {
         self
     }
 
+    /// What was written in a field cannot be taken.
+    pub(super) fn unfit(field: &str, why: &str) -> Self {
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This cannot be taken", why);
+        problem.fields.push((field.to_owned(), why.to_owned()));
+        problem
+    }
+
     /// What was asked for is not there.
-    pub(super) fn missing(title: &str, sentence: &str) -> Self {
+    pub(crate) fn missing(title: &str, sentence: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, title, sentence)
     }
 
@@ -184,7 +208,7 @@ struct ProblemPage<'a> {
 /// The style sheet's address: another style, another address, so that browsers may keep it for ever.
 pub(super) fn style_address() -> &'static str {
     static ADDRESS: LazyLock<String> = LazyLock::new(|| {
-        let hash = digest(STYLE);
+        let hash = fingerprint(STYLE);
         format!("/style-{}.css", &hash[..12])
     });
     &ADDRESS

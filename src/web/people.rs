@@ -1,4 +1,4 @@
-//! Who may look at the pages, and where one is signed in oneself.
+//! Who may look at the pages, and at which projects.
 
 use askama::Template;
 use axum::extract::{Extension, State};
@@ -6,28 +6,29 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 
 use super::Web;
+use super::desk::Desk;
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::When;
-use crate::pipeline::random_id;
-use crate::store::{Account, AccountRole, Session};
+use crate::store::{Account, AccountRole, Project, ProjectId};
 
 #[derive(Template)]
 #[template(path = "web/people.html")]
 struct PeoplePage {
     shell: Shell,
-    people: Vec<(Account, When)>,
+    people: Vec<Person>,
+    projects: Vec<Project>,
+    authors: bool,
     mail: String,
     wrong: &'static str,
 }
 
-#[derive(Template)]
-#[template(path = "web/you.html")]
-struct YouPage {
-    shell: Shell,
-    role: &'static str,
-    sessions: Vec<(Session, When, When, bool)>,
+/// Somebody, and which projects they were given.
+struct Person {
+    account: Account,
+    since: When,
+    given: Vec<ProjectId>,
 }
 
 /// Everybody.
@@ -43,17 +44,18 @@ pub(super) async fn page(
 
 async fn people(web: &Web, visitor: Visitor, mail: &str, wrong: &'static str) -> Result<PeoplePage, Problem> {
     let now = web.now();
-    let people = web.read(|tx| Ok(tx.accounts()?)).await?;
-    Ok(PeoplePage {
-        shell: Shell::new("People", "people", visitor),
-        people: people
-            .into_iter()
-            .map(|a| (When { at: a.created_at, now }, a))
-            .map(|(w, a)| (a, w))
-            .collect(),
-        mail: mail.to_owned(),
-        wrong,
-    })
+    let read = web.read(move |tx| {
+        let mut people = Vec::new();
+        for account in tx.accounts()? {
+            let since = When { at: account.created_at, now };
+            people.push(Person { given: tx.projects_given(account.id)?, account, since });
+        }
+        Ok((people, tx.projects()?))
+    });
+    let (people, projects) = read.await?;
+    let authors = web.0.settings.authors;
+    let shell = Shell::new("People", "people", visitor);
+    Ok(PeoplePage { shell, people, projects, authors, mail: mail.to_owned(), wrong })
 }
 
 /// Adds somebody, changes a role, removes somebody.
@@ -71,87 +73,23 @@ pub(super) async fn change(
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
         return Ok(response);
     }
+    let chosen = posted.all("project").filter_map(|id| id.parse().ok().map(ProjectId));
+    let projects: Option<Vec<ProjectId>> = (posted.get("see") == "some").then(|| chosen.collect());
     let said = web
         .write(move |tx| {
+            let desk = Desk::new(tx, &who, now);
             if action == "add" {
-                if tx.account_of_mail(&mail)?.is_some() {
-                    return Ok("same");
-                }
-                let account = tx.ensure_account(&mail, role, now)?;
-                let what = format!("added {mail} as {}", role.as_str());
-                tx.note_change(&who, &format!("account {}", account.id), &what, now)?;
-                return Ok("person-added");
+                let (_, new) = desk.add_person(&mail, role, projects.as_deref())?;
+                return Ok(if new { "person-added" } else { "same" });
             }
             let Some(account) = tx.account_of_mail(&mail)? else { return Ok("same") };
-            let remove = action == "remove";
-            let admins = tx.accounts()?.iter().filter(|a| a.role == AccountRole::Admin).count();
-            if account.role == AccountRole::Admin && admins == 1 && (remove || role != AccountRole::Admin) {
-                let said = "Somebody has to be admin. Make somebody else one first.";
-                return Err(Problem::new(StatusCode::CONFLICT, "This is the last admin", said)
-                    .way("/people", "People"));
-            }
-            let subject = format!("account {}", account.id);
-            if remove {
-                tx.remove_account(account.id)?;
-                tx.note_change(&who, &subject, &format!("removed {mail}"), now)?;
+            if action == "remove" {
+                desk.remove_person(&account)?;
                 return Ok("person-removed");
             }
-            if !tx.set_role(account.id, role)? {
-                return Ok("same");
-            }
-            let what = format!("made {mail} {} instead of {}", role.as_str(), account.role.as_str());
-            tx.note_change(&who, &subject, &what, now)?;
-            Ok("person-changed")
+            let changed = desk.change_person(&account, role, projects.as_deref())?;
+            Ok(if changed { "person-changed" } else { "same" })
         })
         .await?;
     Ok(Redirect::to(&format!("/people?said={said}")).into_response())
-}
-
-/// Oneself, and where one is signed in.
-pub(super) async fn you(
-    State(web): State<Web>,
-    Extension(visitor): Extension<Visitor>,
-    params: Params,
-) -> Answer {
-    let (now, own) = (web.now(), visitor.session());
-    let account = visitor.account.clone().map(|account| account.id);
-    let sessions = match account {
-        Some(id) => web.read(move |tx| Ok(tx.sessions(id, now)?)).await?,
-        None => Vec::new(),
-    };
-    let when = |at| When { at, now };
-    let sessions = sessions.into_iter().map(|session| {
-        let here = session.hash == own;
-        (when(session.created_at), when(session.used_at), here, session)
-    });
-    html(&YouPage {
-        role: visitor.role.map_or("", AccountRole::as_str),
-        sessions: sessions.map(|(began, used, here, session)| (session, began, used, here)).collect(),
-        shell: Shell::new("You", "you", visitor).saying(&params),
-    })
-}
-
-/// Signs out, here or in another browser.
-pub(super) async fn sign_out(
-    State(web): State<Web>,
-    Extension(visitor): Extension<Visitor>,
-    Extension(Posted(posted)): Extension<Posted>,
-) -> Answer {
-    let Some(account) = visitor.account.clone() else { return Ok(Redirect::to("/").into_response()) };
-    let now = web.now();
-    let hash = posted.given("session").map_or_else(|| visitor.session(), str::to_owned);
-    let here = hash == visitor.session();
-    web.write(move |tx| {
-        if tx.end_session(account.id, &hash)? {
-            tx.note_change(&account.mail, &format!("account {}", account.id), "signed out", now)?;
-        }
-        Ok(())
-    })
-    .await?;
-    if !here {
-        return Ok(Redirect::to("/you?said=signed-out-there").into_response());
-    }
-    let mut response = Redirect::to("/sign_in").into_response();
-    web.hand_out(&random_id(), &mut response);
-    Ok(response)
 }

@@ -5,12 +5,12 @@ use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Redirect};
 
 use super::Web;
+use super::desk::Desk;
 use super::door::{Posted, Visitor};
-use super::page::{Answer, Problem, Shell, html};
+use super::page::{Answer, Shell, html};
 use super::params::Params;
 use super::show::When;
 use crate::ingest::snippets::{Snippet, snippets};
-use crate::pipeline::random_id;
 use crate::store::{Project, ProjectId};
 
 #[derive(Template)]
@@ -79,22 +79,12 @@ pub(super) async fn change(
     let key = posted.get("revoke").to_owned();
     let said = web
         .write(move |tx| {
-            let name = tx.project_name(project)?.ok_or_else(|| {
-                let said = "The form names a project that is not there any more.";
-                Problem::missing("There is no such project", said).way("/projects", "All projects")
-            })?;
-            let subject = format!("project {name}");
+            let desk = Desk::new(tx, &who, now);
             if key.is_empty() {
-                tx.add_key(project, &random_id(), now)?;
-                tx.note_change(&who, &subject, "a new key", now)?;
+                desk.add_key(project)?;
                 return Ok("key-made");
             }
-            if !tx.revoke_key(project, &key, now)? {
-                return Ok("same");
-            }
-            // The log is read by more people than the key is for.
-            tx.note_change(&who, &subject, &format!("revoked the key {}…", key.get(..6).unwrap_or("")), now)?;
-            Ok("key-revoked")
+            Ok(if desk.revoke_key(project, &key)? { "key-revoked" } else { "same" })
         })
         .await?;
     Ok(Redirect::to(&format!("/projects?said={said}")).into_response())

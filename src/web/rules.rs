@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 
 use super::Web;
+use super::desk::{Desk, Edit, Edited, rule_subject};
 use super::door::{Posted, Visitor};
 use super::form::{Form, Input, List, describe, terms};
 use super::page::{Answer, Problem, Shell, html};
@@ -102,18 +103,8 @@ pub(super) async fn add(
         return html(&new_page(visitor, Form::blank(list, &posted), Some(trial)));
     }
     let (who, now) = (visitor.who(), web.now());
-    let (id, said) = web
-        .write(move |tx| {
-            // A form sent twice is one rule.
-            if let Some(same) = tx.rules()?.into_iter().find(|stored| stored.rule == rule) {
-                return Ok((same.id, "already"));
-            }
-            let id = tx.add_rule(&rule, &who, now)?;
-            let what = format!("added {}: {}", list.one().to_lowercase(), describe(&rule));
-            tx.note_change(&who, &subject(id), &what, now)?;
-            Ok((id, "added"))
-        })
-        .await?;
+    let (id, new) = web.write(move |tx| Ok(Desk::new(tx, &who, now).add_rule(&rule)?)).await?;
+    let said = if new { "added" } else { "already" };
     Ok(Redirect::to(&format!("/rules/{}?said={said}", id.0)).into_response())
 }
 
@@ -149,13 +140,13 @@ pub(super) async fn change(
         page.form = form;
         page
     };
-    let edit = match action.as_str() {
-        "off" => Edit::Switch(Some(now)),
-        "on" => Edit::Switch(None),
-        "remove" => Edit::Remove,
+    let (edit, said) = match action.as_str() {
+        "off" => (Edit::Switch { on: false }, "off"),
+        "on" => (Edit::Switch { on: true }, "on"),
+        "remove" => (Edit::Remove, "removed"),
         _ => match Form::read(list, &posted) {
             Err(form) => return unprocessable(&page(form)),
-            Ok(rule) if action == "save" => Edit::Rewrite(rule),
+            Ok(rule) if action == "save" => (Edit::Rewrite(Box::new(rule)), "edited"),
             Ok(rule) => {
                 let mut page = page(Form::blank(list, &posted));
                 page.trial = Some(web.try_rule(&rule, Some(stored.id), &visitor.reach).await?);
@@ -165,36 +156,12 @@ pub(super) async fn change(
     };
     let version = posted.get("version").parse().unwrap_or(0);
     let (id, who) = (stored.id, visitor.who());
-    let done = web.write(move |tx| {
-        let Some(before) = tx.rules()?.into_iter().find(|rule| rule.id == id) else { return Err(gone()) };
-        let (done, what, said) = match edit {
-            Edit::Rewrite(rule) if rule == before.rule && before.version == version => {
-                return Ok(Some("same"));
-            }
-            Edit::Rewrite(rule) => {
-                let what = format!("changed from {} to {}", describe(&before.rule), describe(&rule));
-                let what =
-                    format!("{what} ({} → {})", terms(&before.rule), terms(&rule)).replace(" ( → )", "");
-                (tx.edit_rule(id, version, &rule)?, what, "edited")
-            }
-            Edit::Switch(Some(at)) => {
-                (tx.switch_rule(id, version, Some(at))?, "switched off".to_owned(), "off")
-            }
-            Edit::Switch(None) => (tx.switch_rule(id, version, None)?, "switched on".to_owned(), "on"),
-            Edit::Remove => {
-                let what = format!("removed {}", describe(&before.rule));
-                (before.version == version && tx.remove_rule(id, before.rule.kind())?, what, "removed")
-            }
-        };
-        if done {
-            tx.note_change(&who, &subject(id), &what, now)?;
-        }
-        Ok(done.then_some(said))
-    });
+    let done = web.write(move |tx| Desk::new(tx, &who, now).edit_rule(id, version, edit)?.ok_or_else(gone));
     match done.await? {
-        Some("removed") => Ok(Redirect::to("/rules?said=removed").into_response()),
-        Some(said) => Ok(Redirect::to(&format!("/rules/{}?said={said}", id.0)).into_response()),
-        None => {
+        Edited::Done if said == "removed" => Ok(Redirect::to("/rules?said=removed").into_response()),
+        Edited::Done => Ok(Redirect::to(&format!("/rules/{}?said={said}", id.0)).into_response()),
+        Edited::Same => Ok(Redirect::to(&format!("/rules/{}?said=same", id.0)).into_response()),
+        Edited::Conflict => {
             // Read again: what the first look saw may be older than what was in the way.
             let (stored, changes) = web.stored(&id.0.to_string()).await?;
             let by = changes.first().map_or("Somebody", |change| change.who.as_str()).to_owned();
@@ -217,26 +184,16 @@ pub(super) async fn change(
     }
 }
 
-enum Edit {
-    Rewrite(Rule),
-    Switch(Option<i64>),
-    Remove,
-}
-
 impl Web {
     /// A rule and its history.
     async fn stored(&self, id: &str) -> Result<(StoredRule, Vec<Change>), Problem> {
         let id = id.parse().map(RuleId).map_err(|_| gone())?;
         self.read(move |tx| {
             let stored = tx.rules()?.into_iter().find(|stored| stored.id == id).ok_or_else(gone)?;
-            Ok((stored, tx.changes_of(&subject(id), 50)?))
+            Ok((stored, tx.changes_of(&rule_subject(id), 50)?))
         })
         .await
     }
-}
-
-fn subject(id: RuleId) -> String {
-    format!("rule {}", id.0)
 }
 
 fn gone() -> Problem {

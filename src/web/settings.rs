@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::Web;
+use super::desk::{Desk, settings_version};
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Shell, html};
 use super::params::Params;
@@ -21,6 +22,7 @@ const CHANGES: u32 = 200;
 #[template(path = "web/settings.html")]
 struct SettingsPage {
     shell: Shell,
+    version: String,
     threshold: String,
     threshold_wrong: &'static str,
     cutoff: String,
@@ -45,6 +47,7 @@ pub(super) async fn page(
     let (settings, changes) = web.read(|tx| Ok((tx.settings()?, tx.changes_of("settings", 20)?))).await?;
     html(&SettingsPage {
         shell: Shell::new("Settings", "settings", visitor).saying(&params),
+        version: settings_version(&settings),
         threshold: settings.threshold.to_string(),
         threshold_wrong: "",
         cutoff: settings.cutoff.map(|cutoff| show::day(cutoff.as_millisecond())).unwrap_or_default(),
@@ -66,6 +69,7 @@ pub(super) async fn change(
     let (Some(threshold), Ok(cutoff)) = (threshold, day.transpose()) else {
         let page = SettingsPage {
             shell: Shell::new("Settings", "settings", visitor),
+            version: posted.get("version").to_owned(),
             threshold: posted.get("threshold").to_owned(),
             threshold_wrong: if threshold.is_none() { "A whole number of at least 1." } else { "" },
             cutoff: posted.get("cutoff").to_owned(),
@@ -77,35 +81,17 @@ pub(super) async fn change(
         return Ok(response);
     };
     let (who, now) = (visitor.who(), web.now());
+    let version = posted.get("version").to_owned();
     let changed = web
         .write(move |tx| {
-            let before = tx.settings()?;
-            let mut after = before.clone();
+            let mut after = tx.settings()?;
             after.threshold = threshold;
             // A cutoff of a certain hour stays, unless another day is asked for.
             let day = |cutoff: Option<jiff::Timestamp>| cutoff.map(|at| show::day(at.as_millisecond()));
-            if day(before.cutoff) != day(cutoff) {
+            if day(after.cutoff) != day(cutoff) {
                 after.cutoff = cutoff;
             }
-            if after == before {
-                return Ok(false);
-            }
-            let mut what = Vec::new();
-            if before.threshold != after.threshold {
-                what.push(format!("threshold from {} to {}", before.threshold, after.threshold));
-            }
-            if before.cutoff != after.cutoff {
-                let none = || "none".to_owned();
-                let (from, to) = (day(before.cutoff), day(after.cutoff));
-                what.push(format!(
-                    "cutoff from {} to {}",
-                    from.unwrap_or_else(none),
-                    to.unwrap_or_else(none)
-                ));
-            }
-            tx.set_settings(&after, &who, now)?;
-            tx.note_change(&who, "settings", &what.join(", "), now)?;
-            Ok(true)
+            Desk::new(tx, &who, now).change_settings(&after, Some(&version))
         })
         .await?;
     let said = if changed { "settings" } else { "same" };

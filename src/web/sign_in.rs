@@ -1,33 +1,36 @@
-//! Signing in: one asks for a link, it comes by mail, it works once.
+//! Signing in: by a password, or by a link that one asks for, that comes by mail and works once.
 //!
-//! Whoever asks is told the same whether the address may sign in or not, and at once: what is to be done is
-//! done afterwards. The link opens a page with a button, for programs that look through mails open links,
-//! too; only the button signs in.
+//! Whoever asks is told the same whether the address may sign in or not, and as quickly: what is to be done about
+//! a link is done afterwards, and where there is no password one is hashed all the same. The link opens a page
+//! with a button, for programs that look through mails open links, too; only the button signs in.
 
 use askama::Template;
 use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
-use super::door::{Posted, SESSION, Visitor, digest};
+use super::door::{Posted, SESSION, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
-use crate::notify::new_message_id;
+use super::passwords::LONGEST;
 use crate::notify::notice::Notice;
 use crate::notify::plain;
+use crate::notify::{new_message_id, new_secret};
 use crate::pipeline::random_id;
-use crate::store::{AccountRole, Store, StoreError, Tx};
+use crate::store::{Account, AccountRole, Store, StoreError, Tx, fingerprint};
 
 /// How long a mailed link works, in milliseconds.
 const LINK: i64 = 30 * 60_000;
-/// How long the first admin's link works, in milliseconds.
-const FIRST_LINK: i64 = 24 * 3_600_000;
+/// How long a link works that the command line has printed, in milliseconds.
+const PRINTED_LINK: i64 = 24 * 3_600_000;
 /// Links that may be asked for in a quarter of an hour: for one address, and from one place.
 const ASKED_FOR: u32 = 5;
 const ASKED_FROM: u32 = 30;
-/// Links that may be tried from one place in a quarter of an hour.
+/// Links, and passwords, that may be tried from one place in a quarter of an hour.
 const TRIED_FROM: u32 = 60;
+/// Passwords that may be tried for one address in a quarter of an hour. Links still sign in then.
+const TRIED_FOR: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "web/sign_in.html")]
@@ -71,10 +74,14 @@ pub(super) async fn ask(
     State(web): State<Web>,
     Extension(visitor): Extension<Visitor>,
     Extension(Posted(posted)): Extension<Posted>,
+    headers: HeaderMap,
 ) -> Answer {
     let now = web.now();
     let mail = posted.get("mail").to_lowercase();
     let next = local(posted.get("next")).to_owned();
+    if posted.get("action") != "link" && !posted.raw("password").is_empty() {
+        return web.by_password(visitor, mail, posted.raw("password").to_owned(), next, &headers).await;
+    }
     if mail.len() > 254 || mail.parse::<lettre::Address>().is_err() {
         let shell = Shell::new("Sign in", "", visitor);
         let mut page = html(&SignInPage { shell, next, mail, wrong: "That is no mail address." })?;
@@ -101,7 +108,7 @@ pub(super) async fn ask(
 impl Web {
     /// Owes the link to whoever may sign in; to others, nothing.
     async fn send_link(&self, mail: String, next: String) -> Result<(), Problem> {
-        let (now, secret) = (self.now(), secret());
+        let now = self.now();
         let authors = self.0.settings.authors;
         let (known, asked) = (mail.clone(), authors);
         let known = self.read(move |tx| may_sign_in(tx, &known, asked).map_err(Problem::from)).await?;
@@ -109,19 +116,15 @@ impl Web {
             // They may have written their first commit since.
             self.0.authors.look().await?;
         }
-        let settings = &self.0.settings.mail;
-        let message_id = new_message_id(&settings.from);
-        let path = Params::default().link(&format!("/sign_in/{secret}"), &[("next", &next)]);
-        let notice = Notice::SignIn { link: self.address(&path), minutes: LINK / 60_000 };
+        let message_id = new_message_id(&self.0.settings.mail.from);
+        let notice = Notice::SignIn { link: String::new(), next, minutes: LINK / 60_000 };
         let owed = self
             .write(move |tx| {
                 tx.sweep_sign_ins(now)?;
                 if !may_sign_in(tx, &mail, authors)? {
                     return Ok(false);
                 }
-                let hash = digest(&secret);
-                tx.add_sign_in_link(&hash, &mail, now + LINK)?;
-                Ok(tx.owe(None, &format!("sign-in {}", &hash[..16]), &mail, &message_id, &notice, now)?)
+                Ok(tx.owe(None, &format!("sign-in {}", random_id()), &mail, &message_id, &notice, now)?)
             })
             .await?;
         if owed {
@@ -129,6 +132,69 @@ impl Web {
         }
         Ok(())
     }
+}
+
+impl Web {
+    /// Signs in whoever knows the password of an address.
+    async fn by_password(
+        &self,
+        visitor: Visitor,
+        mail: String,
+        password: String,
+        next: String,
+        headers: &HeaderMap,
+    ) -> Answer {
+        let now = self.now();
+        let attempts = &self.0.attempts;
+        let from = attempts.allow(format!("tried from {}", visitor.household), TRIED_FROM, now);
+        if !from || !attempts.allow(format!("tried for {mail}"), TRIED_FOR, now) {
+            return Err(too_often());
+        }
+        let asked = mail.clone();
+        let known = self.read(move |tx| {
+            let Some(account) = tx.account_of_mail(&asked)? else { return Ok(None) };
+            Ok(Some((tx.password(account.id)?, account)))
+        });
+        let (hash, account) = known.await?.map_or((None, None), |(hash, account)| (hash, Some(account)));
+        let fits = password.len() <= LONGEST && self.0.passwords.fits(password, hash.clone()).await?;
+        let Some(account) = account.filter(|_| fits) else {
+            let wrong = "That is not the password, or there is none. A link by mail signs you in, too.";
+            let shell = Shell::new("Sign in", "", visitor);
+            let mut page = html(&SignInPage { shell, next, mail, wrong })?;
+            *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            return Ok(page);
+        };
+        let session = random_id();
+        let (secret, browser) = (fingerprint(&session), browser(headers));
+        self.write(move |tx| {
+            // It may have been changed while it was hashed.
+            if tx.password(account.id)? != hash {
+                return Err(too_often());
+            }
+            Ok(begin(tx, &account, &secret, &browser, now)?)
+        })
+        .await?;
+        Ok(self.welcome(&visitor, &session, &next))
+    }
+
+    /// The answer to a browser that has just signed in.
+    fn welcome(&self, visitor: &Visitor, session: &str, next: &str) -> Response {
+        let mut response = Redirect::to(if next.is_empty() { "/" } else { next }).into_response();
+        self.hand_out(visitor, session, &mut response);
+        response
+    }
+}
+
+/// Signs an account in.
+fn begin(tx: &Tx<'_>, account: &Account, hash: &str, browser: &str, now: i64) -> Result<(), StoreError> {
+    tx.begin_session(hash, account.id, browser, now, now + SESSION)?;
+    tx.note_change(&account.mail, &format!("account {}", account.id), "signed in", now)
+}
+
+/// What a browser calls itself.
+fn browser(headers: &HeaderMap) -> String {
+    let name = headers.get("user-agent").and_then(|value| value.to_str().ok());
+    plain::line(name.unwrap_or_default(), 200)
 }
 
 /// Whether an address has an account, or may have one.
@@ -147,7 +213,7 @@ pub(super) async fn confirm(
     if !web.0.attempts.allow(format!("tried from {}", visitor.household), TRIED_FROM, now) {
         return Err(too_often());
     }
-    let hash = digest(&secret);
+    let hash = fingerprint(&secret);
     let mail = web.read(move |tx| Ok(tx.sign_in_link(&hash, now)?)).await?.ok_or_else(used_up)?;
     let address = Params::default().link(
         &format!("/sign_in/{}", plain::encoded(secret.as_bytes())),
@@ -164,7 +230,7 @@ pub(super) async fn enter(
     Path(secret): Path<String>,
     params: Params,
     Extension(Posted(posted)): Extension<Posted>,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
 ) -> Answer {
     let now = web.now();
     if !web.0.attempts.allow(format!("tried from {}", visitor.household), TRIED_FROM, now) {
@@ -172,13 +238,13 @@ pub(super) async fn enter(
     }
     let own = posted.get("mail").to_lowercase();
     let own = own.parse::<lettre::Address>().is_ok().then_some(own);
-    let browser = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let browser = plain::line(browser, 200);
+    let browser = browser(&headers);
+    let authors = web.0.settings.authors;
     // A new secret: whoever knew the browser's old one does not know this.
     let session = random_id();
-    let hash = digest(&session);
+    let hash = fingerprint(&session);
     let entered = web.write(move |tx| {
-        let Some(mail) = tx.sign_in_link(&digest(&secret), now)? else { return Err(used_up()) };
+        let Some(mail) = tx.sign_in_link(&fingerprint(&secret), now)? else { return Err(used_up()) };
         let account = if mail.is_empty() {
             let Some(own) = own else { return Ok(false) };
             let account = tx.ensure_account(&own, AccountRole::Admin, now)?;
@@ -187,6 +253,8 @@ pub(super) async fn enter(
         } else {
             match tx.account_of_mail(&mail)? {
                 Some(account) => account,
+                // It was taken back meanwhile.
+                None if !may_sign_in(tx, &mail, authors)? => return Err(used_up()),
                 // Whoever comes as an author sees what they write.
                 None => {
                     let account = tx.ensure_account(&mail, AccountRole::Developer, now)?;
@@ -196,8 +264,7 @@ pub(super) async fn enter(
             }
         };
         tx.remove_sign_in_links(&mail)?;
-        tx.begin_session(&hash, account.id, &browser, now, now + SESSION)?;
-        tx.note_change(&account.mail, &format!("account {}", account.id), "signed in", now)?;
+        begin(tx, &account, &hash, &browser, now)?;
         Ok(true)
     });
     if !entered.await? {
@@ -207,10 +274,7 @@ pub(super) async fn enter(
         *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
         return Ok(page);
     }
-    let next = local(params.get("next"));
-    let mut response = Redirect::to(if next.is_empty() { "/" } else { next }).into_response();
-    web.hand_out(&session, &mut response);
-    Ok(response)
+    Ok(web.welcome(&visitor, &session, local(params.get("next"))))
 }
 
 /// Makes the link of the first admin, in place of those before; its path. `None`: there is an admin.
@@ -218,20 +282,23 @@ pub(super) async fn enter(
 /// # Errors
 /// What the store says.
 pub(super) fn first_admin(store: &Store, now: i64) -> Result<Option<String>, StoreError> {
-    let secret = secret();
     store.write(|tx| {
         if tx.accounts()?.iter().any(|account| account.role == AccountRole::Admin) {
             return Ok(None);
         }
         tx.remove_sign_in_links("")?;
-        tx.add_sign_in_link(&digest(&secret), "", now + FIRST_LINK)?;
-        Ok(Some(format!("/sign_in/{secret}")))
+        one_time(tx, "", now).map(Some)
     })
 }
 
-/// 256 random bits.
-fn secret() -> String {
-    random_id() + &random_id()
+/// The path of a new link that signs `mail` in, once, within a day. It is not kept in clear.
+///
+/// # Errors
+/// What the store says.
+pub(crate) fn one_time(tx: &Tx<'_>, mail: &str, now: i64) -> Result<String, StoreError> {
+    let secret = new_secret();
+    tx.add_sign_in_link(&fingerprint(&secret), mail, now + PRINTED_LINK)?;
+    Ok(format!("/sign_in/{secret}"))
 }
 
 /// The address of a page of ours, or nothing: no link leads from here to another site.

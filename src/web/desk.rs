@@ -1,0 +1,377 @@
+//! Where changes are made: each in one transaction with its entry in the log of changes. The pages, the API and
+//! the command line all come here, so that each is allowed and refused the same.
+
+use axum::http::StatusCode;
+
+use super::form::{describe, terms};
+use super::page::Problem;
+use super::show;
+use crate::pipeline::random_id;
+use crate::store::{
+    Account, AccountRole, FaultId, ProjectId, Reach, StoreError, StoredRule, Tx, fingerprint,
+};
+use crate::triage::rules::{Rule, RuleId, Settings};
+
+/// What a token begins with, so that people and programs that look for leaks know it.
+const TOKEN: &str = "blamed_";
+/// The days that a token may be good for.
+pub(crate) const TOKEN_DAYS: std::ops::RangeInclusive<i64> = 1..=3_650;
+/// Characters of a token's name.
+const TOKEN_NAME: usize = 100;
+/// Tokens of one account.
+const MOST_TOKENS: usize = 100;
+
+const DAY: i64 = 24 * 3_600_000;
+
+/// Somebody who changes something, within a transaction.
+pub(crate) struct Desk<'t, 's> {
+    tx: &'t Tx<'s>,
+    who: &'t str,
+    now: i64,
+}
+
+/// What an edit of a rule does.
+pub(crate) enum Edit {
+    /// Says something else.
+    Rewrite(Box<Rule>),
+    /// Switches it off or on.
+    Switch { on: bool },
+    /// Takes it off its list.
+    Remove,
+}
+
+/// What has become of an edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edited {
+    /// It was made.
+    Done,
+    /// Nothing was different.
+    Same,
+    /// Somebody else was faster: the rule is at another version.
+    Conflict,
+}
+
+impl<'t, 's> Desk<'t, 's> {
+    /// `who` changes something at `now`.
+    pub(crate) fn new(tx: &'t Tx<'s>, who: &'t str, now: i64) -> Self {
+        Self { tx, who, now }
+    }
+
+    fn note(&self, subject: &str, what: &str) -> Result<(), StoreError> {
+        self.tx.note_change(self.who, subject, what, self.now)
+    }
+
+    /// Adds a rule, unless there is the same one: a form sent twice is one rule. Says whether it is new.
+    pub(crate) fn add_rule(&self, rule: &Rule) -> Result<(RuleId, bool), StoreError> {
+        if let Some(same) = self.tx.rules()?.into_iter().find(|stored| stored.rule == *rule) {
+            return Ok((same.id, false));
+        }
+        let id = self.tx.add_rule(rule, self.who, self.now)?;
+        let one = super::form::List::of(rule).one().to_lowercase();
+        self.note(&rule_subject(id), &format!("added {one}: {}", describe(rule)))?;
+        Ok((id, true))
+    }
+
+    /// Edits a rule that is still at `version`. `None`: there is no such rule.
+    pub(crate) fn edit_rule(
+        &self,
+        id: RuleId,
+        version: i64,
+        edit: Edit,
+    ) -> Result<Option<Edited>, StoreError> {
+        let Some(before) = self.rule(id)? else { return Ok(None) };
+        let (done, what) = match edit {
+            Edit::Rewrite(rule) if *rule == before.rule && before.version == version => {
+                return Ok(Some(Edited::Same));
+            }
+            Edit::Rewrite(rule) => {
+                let what = format!("changed from {} to {}", describe(&before.rule), describe(&rule));
+                let terms = format!("({} → {})", terms(&before.rule), terms(&rule));
+                let what = if terms == "( → )" { what } else { format!("{what} {terms}") };
+                (self.tx.edit_rule(id, version, &rule)?, what)
+            }
+            Edit::Switch { on } if on == before.disabled_at.is_none() && before.version == version => {
+                return Ok(Some(Edited::Same));
+            }
+            Edit::Switch { on: true } => (self.tx.switch_rule(id, version, None)?, "switched on".to_owned()),
+            Edit::Switch { on: false } => {
+                (self.tx.switch_rule(id, version, Some(self.now))?, "switched off".to_owned())
+            }
+            Edit::Remove => {
+                let what = format!("removed {}", describe(&before.rule));
+                (before.version == version && self.tx.remove_rule(id, before.rule.kind())?, what)
+            }
+        };
+        if done {
+            self.note(&rule_subject(id), &what)?;
+        }
+        Ok(Some(if done { Edited::Done } else { Edited::Conflict }))
+    }
+
+    /// Takes a rule off its list, whatever its version. `None`: there is no such rule.
+    pub(crate) fn remove_rule(&self, id: RuleId) -> Result<Option<()>, StoreError> {
+        let Some(version) = self.rule(id)?.map(|rule| rule.version) else { return Ok(None) };
+        self.edit_rule(id, version, Edit::Remove)?;
+        Ok(Some(()))
+    }
+
+    fn rule(&self, id: RuleId) -> Result<Option<StoredRule>, StoreError> {
+        Ok(self.tx.rules()?.into_iter().find(|rule| rule.id == id))
+    }
+
+    /// Changes the settings that are still as `version` says, if it says so. Says whether anything was different.
+    pub(crate) fn change_settings(&self, after: &Settings, version: Option<&str>) -> Result<bool, Problem> {
+        let before = self.tx.settings()?;
+        if version.is_some_and(|version| version != settings_version(&before)) {
+            let said =
+                "Somebody else has changed the settings meanwhile. Look at them, then change them again.";
+            return Err(Problem::new(StatusCode::CONFLICT, "Somebody was faster", said)
+                .way("/settings", "The settings as they are"));
+        }
+        if *after == before {
+            return Ok(false);
+        }
+        let mut what = Vec::new();
+        if before.threshold != after.threshold {
+            what.push(format!("threshold from {} to {}", before.threshold, after.threshold));
+        }
+        if before.cutoff != after.cutoff {
+            let day = |at: Option<jiff::Timestamp>| {
+                at.map_or("none".to_owned(), |at| show::day(at.as_millisecond()))
+            };
+            what.push(format!("cutoff from {} to {}", day(before.cutoff), day(after.cutoff)));
+        }
+        self.tx.set_settings(after, self.who, self.now)?;
+        self.note("settings", &what.join(", "))?;
+        Ok(true)
+    }
+
+    /// Gives an address an account, unless it has one. `projects`: those it sees; `None`: all. Says whether it is
+    /// new.
+    pub(crate) fn add_person(
+        &self,
+        mail: &str,
+        role: AccountRole,
+        projects: Option<&[ProjectId]>,
+    ) -> Result<(Account, bool), Problem> {
+        let mail = mail.trim().to_lowercase();
+        if mail.len() > 254 || mail.parse::<lettre::Address>().is_err() {
+            return Err(Problem::unfit("mail", "That is no mail address."));
+        }
+        if let Some(known) = self.tx.account_of_mail(&mail)? {
+            return Ok((known, false));
+        }
+        let account = self.tx.ensure_account(&mail, role, self.now)?;
+        let seen = self.give(account.id, projects)?;
+        self.note(&account_subject(account.id), &format!("added {mail} as {}{seen}", role.as_str()))?;
+        Ok((account, true))
+    }
+
+    /// Changes what somebody may do and see. `projects`: see [`Self::add_person`]. Says whether anything was
+    /// different.
+    pub(crate) fn change_person(
+        &self,
+        account: &Account,
+        role: AccountRole,
+        projects: Option<&[ProjectId]>,
+    ) -> Result<bool, Problem> {
+        if role != AccountRole::Admin {
+            self.not_the_last_admin(account)?;
+        }
+        let given = self.tx.projects_given(account.id)?;
+        let before = account.limited.then_some(given.as_slice());
+        let mut what = Vec::new();
+        if self.tx.set_role(account.id, role)? {
+            what.push(format!(
+                "made {} {} instead of {}",
+                account.mail,
+                role.as_str(),
+                account.role.as_str()
+            ));
+        }
+        if before != projects {
+            let seen = self.give(account.id, projects)?;
+            what.push(format!(
+                "{}{}",
+                account.mail,
+                if seen.is_empty() { ", sees all projects" } else { &seen }
+            ));
+        }
+        if what.is_empty() {
+            return Ok(false);
+        }
+        self.note(&account_subject(account.id), &what.join("; "))?;
+        Ok(true)
+    }
+
+    /// Limits an account; what it sees, in words.
+    fn give(&self, account: i64, projects: Option<&[ProjectId]>) -> Result<String, Problem> {
+        let Some(given) = projects else {
+            self.tx.give_projects(account, None)?;
+            return Ok(String::new());
+        };
+        let known = self.tx.projects()?;
+        let mut names = Vec::new();
+        for id in given {
+            let project = known.iter().find(|project| project.id == *id);
+            names.push(
+                project.ok_or_else(|| Problem::unfit("projects", "There is no such project."))?.name.as_str(),
+            );
+        }
+        self.tx.give_projects(account, projects)?;
+        let own =
+            if names.is_empty() { "only projects with code of theirs".to_owned() } else { names.join(", ") };
+        Ok(format!(", sees {own}"))
+    }
+
+    /// Takes somebody's account away, which signs them out everywhere.
+    pub(crate) fn remove_person(&self, account: &Account) -> Result<(), Problem> {
+        self.not_the_last_admin(account)?;
+        self.tx.remove_account(account.id)?;
+        self.note(&account_subject(account.id), &format!("removed {}", account.mail))?;
+        Ok(())
+    }
+
+    fn not_the_last_admin(&self, account: &Account) -> Result<(), Problem> {
+        let admins = self.tx.accounts()?.iter().filter(|a| a.role == AccountRole::Admin).count();
+        if account.role == AccountRole::Admin && admins == 1 {
+            let said = "Somebody has to be admin. Make somebody else one first.";
+            return Err(
+                Problem::new(StatusCode::CONFLICT, "This is the last admin", said).way("/people", "People")
+            );
+        }
+        Ok(())
+    }
+
+    /// Gives an account a password by its hash, or takes it away. Every other browser is signed out.
+    pub(crate) fn set_password(
+        &self,
+        account: &Account,
+        hash: Option<&str>,
+        session: &str,
+    ) -> Result<(), StoreError> {
+        self.tx.set_password(account.id, hash)?;
+        self.tx.end_other_sessions(account.id, session)?;
+        let what = if hash.is_some() { "set a password" } else { "removed the password" };
+        self.note(&account_subject(account.id), what)
+    }
+
+    /// Makes a token of an account: its number and itself, which is shown once and kept nowhere.
+    pub(crate) fn add_token(
+        &self,
+        account: &Account,
+        name: &str,
+        scope: AccountRole,
+        days: i64,
+    ) -> Result<(i64, String), Problem> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > TOKEN_NAME {
+            return Err(Problem::unfit("name", "Say in some words what it is for."));
+        }
+        if !TOKEN_DAYS.contains(&days) {
+            let said = format!("From {} to {} days.", TOKEN_DAYS.start(), TOKEN_DAYS.end());
+            return Err(Problem::unfit("days", &said));
+        }
+        if self.tx.tokens(Some(account.id))?.len() >= MOST_TOKENS {
+            return Err(Problem::unfit("name", "There are too many tokens already. Revoke some."));
+        }
+        let token = format!("{TOKEN}{}{}", random_id(), random_id());
+        let until = self.now + days * DAY;
+        let id = self.tx.add_token(&fingerprint(&token), account.id, name, scope, self.now, until)?;
+        let what = format!(
+            "made token {id} ({}) for {}, until {}",
+            scope_name(scope),
+            account.mail,
+            show::day(until)
+        );
+        self.note(&account_subject(account.id), &what)?;
+        Ok((id, token))
+    }
+
+    /// Refuses a token from now on: of an account, or whosever it is. `false`: there is none of that number.
+    pub(crate) fn revoke_token(&self, id: i64, account: Option<i64>) -> Result<bool, StoreError> {
+        let Some(owner) = self.tx.tokens(account)?.into_iter().find(|token| token.id == id) else {
+            return Ok(false);
+        };
+        self.tx.remove_token(id, account)?;
+        self.note(&format!("token {id}"), &format!("revoked, of {}", owner.mail))?;
+        Ok(true)
+    }
+
+    /// Gives a project another key.
+    pub(crate) fn add_key(&self, project: ProjectId) -> Result<String, Problem> {
+        let name = self.tx.project_name(project)?.ok_or_else(no_project)?;
+        let key = random_id();
+        self.tx.add_key(project, &key, self.now)?;
+        self.note(&format!("project {name}"), "a new key")?;
+        Ok(key)
+    }
+
+    /// Refuses a key of a project from now on. `false`: it has no such key that is good.
+    pub(crate) fn revoke_key(&self, project: ProjectId, key: &str) -> Result<bool, Problem> {
+        let name = self.tx.project_name(project)?.ok_or_else(no_project)?;
+        if !self.tx.revoke_key(project, key, self.now)? {
+            return Ok(false);
+        }
+        // The log is read by more people than the key is for.
+        let short = key.get(..6).unwrap_or("");
+        self.note(&format!("project {name}"), &format!("revoked the key {short}…"))?;
+        Ok(true)
+    }
+
+    /// Has a mail tried again. `false`: there is no such mail, or it was sent.
+    pub(crate) fn retry_mail(&self, id: i64) -> Result<bool, StoreError> {
+        let retried = self.tx.retry_delivery(id, self.now)?;
+        if retried {
+            self.note(&format!("mail {id}"), "tried again")?;
+        }
+        Ok(retried)
+    }
+
+    /// Forgets a fault within reach, with all that is kept of it. `false`: there is none.
+    pub(crate) fn delete_fault(&self, id: FaultId, reach: &Reach) -> Result<bool, StoreError> {
+        if self.tx.fault_within(id, reach)?.is_none() {
+            return Ok(false);
+        }
+        self.tx.remove_fault(id)?;
+        self.note(&format!("fault {}", id.0), "deleted")?;
+        Ok(true)
+    }
+}
+
+/// The scopes of tokens by the role that each stands for.
+const SCOPES: [(AccountRole, &str); 3] =
+    [(AccountRole::Reader, "read"), (AccountRole::Developer, "write"), (AccountRole::Admin, "admin")];
+
+/// What the scope is called that may do as much as that role.
+pub(crate) fn scope_name(role: AccountRole) -> &'static str {
+    SCOPES.iter().find(|(scope, _)| *scope == role).map_or("read", |(_, name)| name)
+}
+
+/// The scope of that name. `None`: there is none.
+pub(crate) fn scope_of(name: &str) -> Option<AccountRole> {
+    SCOPES.iter().find(|(_, scope)| *scope == name).map(|(role, _)| *role)
+}
+
+/// Tells one state of the settings from another.
+pub(crate) fn settings_version(settings: &Settings) -> String {
+    let cutoff = settings.cutoff.map(|cutoff| cutoff.to_string()).unwrap_or_default();
+    fingerprint(&format!("{} {cutoff}", settings.threshold))[..16].to_owned()
+}
+
+/// What the log calls a rule.
+pub(crate) fn rule_subject(id: RuleId) -> String {
+    format!("rule {}", id.0)
+}
+
+fn account_subject(id: i64) -> String {
+    format!("account {id}")
+}
+
+fn no_project() -> Problem {
+    Problem::missing(
+        "There is no such project",
+        "The number is mistyped, or the project is not there any more.",
+    )
+    .way("/projects", "All projects")
+}
