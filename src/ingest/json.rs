@@ -13,19 +13,29 @@
 //! `revision`, `environment`, `occurred_at`, and `context`, an object that is shown as it is; of a frame:
 //! `column`, `context_before`, `context_after`. All are optional, but an object without traceback, type,
 //! message and exceptions is none.
+//!
+//! What reads tracebacks itself and passes them on ([`encode`]) also says `protocol`, the decoder that read it;
+//! `remarks`; and of a stack what was left out of its middle, `frames_omitted`, and before which frame,
+//! `frames_omitted_at`.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use serde_json::{Map, Value, json};
+
 use super::error::{DecodeError, DecodeErrorKind};
 use super::lenient::{self, List, Number, Pairs, Text, Tree, When, wire, without_newline};
 use super::limits::{MOST_EXCEPTIONS_HALF, MOST_FRAMES_HALF, MOST_REPORTS};
-use crate::report::{Exception, Frame, Report};
+use crate::report::{Exception, Frame, Omitted, Report};
 
 /// The name of this decoder in [`Report::protocol`].
 const PROTOCOL: &str = "blamed-json";
 /// Source lines before or after a frame's own that are read, from each end.
 const MOST_LINES_HALF: usize = 50;
+/// Remarks that are read, from each end.
+const MOST_REMARKS_HALF: usize = 10;
+/// Characters of a decoder's name.
+const LONGEST_NAME: usize = 40;
 /// What a list of too many reports is refused with.
 const TOO_MANY: &str = "more reports than one body may hold";
 
@@ -43,6 +53,72 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Report>, DecodeError> {
         return Err(DecodeError::whole(DecodeErrorKind::Nothing, "the list of reports is empty"));
     }
     Ok(reports)
+}
+
+/// Writes reports as the list that [`decode`] reads. What a client thought of frames being its own
+/// ([`Frame::in_app`]) is left out: nobody trusts it.
+#[must_use]
+pub fn encode(reports: &[Report]) -> Vec<u8> {
+    let reports: Value = reports.iter().map(report_object).collect();
+    reports.to_string().into_bytes()
+}
+
+fn report_object(report: &Report) -> Value {
+    let (thrown, others) = match report.exceptions.split_last() {
+        Some((thrown, others)) => (exception_object(thrown), others),
+        None => (Map::new(), &[][..]),
+    };
+    let mut object = thrown;
+    let exceptions: Vec<Value> = others.iter().map(|other| exception_object(other).into()).collect();
+    put(&mut object, "exceptions", (!exceptions.is_empty()).then_some(exceptions));
+    put(&mut object, "id", report.client_id.as_deref());
+    put(&mut object, "hostname", report.hostname.as_deref());
+    put(&mut object, "revision", report.revision.as_deref());
+    put(&mut object, "release", report.release.as_deref());
+    put(&mut object, "environment", report.environment.as_deref());
+    put(&mut object, "error_count", Some(report.count));
+    put(&mut object, "error_threshold", report.threshold);
+    put(&mut object, "additional_info", report.additional_info.as_deref());
+    put(&mut object, "context", (!report.context.is_empty()).then(|| report.context.clone()));
+    put(&mut object, "occurred_at", report.occurred_at.map(|time| time.to_string()));
+    put(&mut object, "protocol", Some(report.protocol.as_str()));
+    put(&mut object, "remarks", (!report.remarks.is_empty()).then(|| report.remarks.clone()));
+    object.into()
+}
+
+fn exception_object(exception: &Exception) -> Map<String, Value> {
+    let mut object = Map::new();
+    let frames: Vec<Value> = exception.frames.iter().map(frame_object).collect();
+    put(&mut object, "traceback", Some(frames));
+    put(&mut object, "exception_type", exception.kind.as_deref());
+    put(&mut object, "exception_message", exception.message.as_deref());
+    put(&mut object, "frames_omitted", exception.omitted.map(|omitted| omitted.count));
+    put(&mut object, "frames_omitted_at", exception.omitted.map(|omitted| omitted.at));
+    object
+}
+
+fn frame_object(frame: &Frame) -> Value {
+    let mut object = Map::new();
+    put(&mut object, "filename", Some(frame.file.as_str()));
+    put(&mut object, "line_number", frame.line.map(u32::from));
+    put(&mut object, "column", frame.column.map(u32::from));
+    put(&mut object, "function_name", frame.function.as_deref());
+    put(&mut object, "text", frame.text.as_deref());
+    put(&mut object, "context_before", (!frame.before.is_empty()).then(|| frame.before.clone()));
+    put(&mut object, "context_after", (!frame.after.is_empty()).then(|| frame.after.clone()));
+    put(&mut object, "frame_locals", (!frame.locals.is_empty()).then(|| json!(frame.locals)));
+    object.into()
+}
+
+fn put(object: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Whether a text may be the name of a decoder.
+fn is_name(text: &str) -> bool {
+    text.len() <= LONGEST_NAME && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 struct Document(Vec<Report>);
@@ -113,10 +189,16 @@ wire! {
         environment: Text = "environment",
         occurred_at: When = "occurred_at",
         context: Tree = "context",
+        protocol: Text = "protocol",
+        remarks: List<Text, MOST_REMARKS_HALF> = "remarks",
+        frames_omitted: Number = "frames_omitted",
+        frames_omitted_at: Number = "frames_omitted_at",
     }
 
     struct WireException {
         traceback: List<WireFrame, MOST_FRAMES_HALF> = "traceback",
+        frames_omitted: Number = "frames_omitted",
+        frames_omitted_at: Number = "frames_omitted_at",
         exception_message: Text = "exception_message",
         exception_type: Text = "exception_type",
     }
@@ -138,6 +220,8 @@ impl WireReport {
     fn into_report(self) -> Option<Report> {
         let own = WireException {
             traceback: self.traceback,
+            frames_omitted: self.frames_omitted,
+            frames_omitted_at: self.frames_omitted_at,
             exception_message: self.exception_message,
             exception_type: self.exception_type,
         };
@@ -147,7 +231,8 @@ impl WireReport {
         if exceptions.is_empty() {
             return None;
         }
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> =
+            self.remarks.0.into_vec().into_iter().filter_map(Text::filled).collect();
         let count = match self.error_count.0 {
             None => 1,
             Some(_) => self.error_count.whole().filter(|&count| count > 0).unwrap_or_else(|| {
@@ -167,7 +252,7 @@ impl WireReport {
             additional_info: self.additional_info.filled(),
             context: self.context.into_members(),
             occurred_at: self.occurred_at.0,
-            protocol: PROTOCOL.to_owned(),
+            protocol: self.protocol.filled().filter(|name| is_name(name)).unwrap_or(PROTOCOL.to_owned()),
             remarks,
         })
     }
@@ -179,7 +264,14 @@ impl WireException {
         if self.traceback.0.is_empty() && kind.is_none() && message.as_deref().is_none_or(str::is_empty) {
             return None;
         }
-        Some(self.traceback.0.filter_map(WireFrame::into_frame).into_exception(kind, message))
+        let mut exception = self.traceback.0.filter_map(WireFrame::into_frame).into_exception(kind, message);
+        if let (None, Some(at), Some(count)) =
+            (exception.omitted, self.frames_omitted_at.whole(), self.frames_omitted.whole())
+        {
+            let (at, count) = (at.try_into().unwrap_or(usize::MAX), count.try_into().unwrap_or(usize::MAX));
+            exception.omitted = Some(Omitted { at: at.min(exception.frames.len()), count });
+        }
+        Some(exception)
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use bstr::ByteSlice;
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::ingest::lenient::Tree;
 
@@ -40,8 +40,8 @@ static MARKER: LazyLock<Regex> = LazyLock::new(|| {
     ];
     Regex::new(&markers.join("|")).expect("a pattern that is written here")
 });
-/// Fields of a JSON log record that hold the text of the record, or of the error.
-const JSON_FIELDS: [&str; 14] = [
+/// Fields of a JSON log record that hold the text of the record, or of the error, in any case.
+const JSON_FIELDS: [&str; 16] = [
     "log",
     "message",
     "msg",
@@ -56,7 +56,14 @@ const JSON_FIELDS: [&str; 14] = [
     "error",
     "err",
     "error.stack_trace",
+    "backtrace",
+    "@x",
 ];
+
+/// A stack of Go without a line above it that names the goroutine.
+static GO_FRAMES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^[\w./*()\-\[\]]+\n\t[^\n]+\.go:\d+").expect("a pattern that is written here")
+});
 
 /// The text without colours and `\r`, its JSON records turned into their texts.
 pub(super) fn plain(text: &[u8]) -> Cow<'_, str> {
@@ -102,6 +109,30 @@ pub(super) fn unprefixed(text: &str) -> Vec<&str> {
         }
     }
     out
+}
+
+/// The numbers of a text's lines, 0-based, told by any piece of the line.
+pub(super) struct Numbers<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Numbers<'a> {
+    pub(super) fn of(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    /// Which lines the `parts` are pieces of. One that is no piece of the text, such as a mere `""`, has none.
+    pub(super) fn of_parts(&self, parts: &[&str]) -> Vec<usize> {
+        let begin = self.text.as_ptr() as usize;
+        parts
+            .iter()
+            .filter_map(|part| (part.as_ptr() as usize).checked_sub(begin))
+            .filter(|&at| at < self.text.len())
+            .map(|at| self.starts.partition_point(|&start| start <= at) - 1)
+            .collect()
+    }
 }
 
 /// What stands before the traceback in line `at` and also begins one of its neighbours.
@@ -193,15 +224,48 @@ fn without_json(text: &str) -> String {
 }
 
 /// Writes the texts of a log record: those in the fields that are known to hold them, and all of several lines.
-fn write_record(record: &serde_json::Map<String, Value>, out: &mut String) {
+fn write_record(record: &Map<String, Value>, out: &mut String) {
+    let is_known = |name: &str| JSON_FIELDS.iter().any(|known| known.eq_ignore_ascii_case(name));
     for (name, value) in record {
         match value {
-            Value::String(text) if JSON_FIELDS.contains(&name.as_str()) || text.trim_end().contains('\n') => {
-                writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(text)).expect("a String takes all");
-            }
+            Value::String(text) if is_known(name) || text.trim_end().contains('\n') => write_text(text, out),
             Value::Object(inner) => write_record(inner, out),
+            Value::Array(elements) => write_list(elements, out),
             _ => {}
         }
+    }
+}
+
+fn write_text(text: &str, out: &mut String) {
+    // zap and logrus leave out the line that says whose stack it is.
+    if GO_FRAMES.is_match(text) {
+        out.push_str("goroutine 1 [running]:\n");
+    }
+    writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(text)).expect("a String takes all");
+}
+
+/// Lists that are stacks: lines as they are; and the exceptions of Python that structlog takes to pieces, the
+/// one that was finally raised first.
+fn write_list(elements: &[Value], out: &mut String) {
+    if elements.len() > 1 && elements.iter().all(Value::is_string) {
+        elements.iter().filter_map(Value::as_str).for_each(|line| write_text(line, out));
+        return;
+    }
+    let taken_apart = |element: &&Value| element["exc_type"].is_string() && element["frames"].is_array();
+    for exception in elements.iter().rev().filter(taken_apart) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().replace('\n', " ");
+        out.push_str("Traceback (most recent call last):\n");
+        for frame in exception["frames"].as_array().into_iter().flatten() {
+            let (file, function, source) =
+                (text(&frame["filename"]), text(&frame["name"]), text(&frame["line"]));
+            writeln!(out, "  File \"{file}\", line {}, in {function}", frame["lineno"])
+                .expect("a String takes all");
+            if !source.is_empty() {
+                writeln!(out, "    {source}").expect("a String takes all");
+            }
+        }
+        let (kind, message) = (text(&exception["exc_type"]), text(&exception["exc_value"]));
+        writeln!(out, "{kind}: {message}\n").expect("a String takes all");
     }
 }
 

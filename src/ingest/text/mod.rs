@@ -16,6 +16,7 @@ mod python;
 mod ruby;
 mod rust;
 mod sanitizer;
+mod stream;
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -25,6 +26,8 @@ use regex::Regex;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::limits::MOST_REPORTS;
 use crate::report::{Exception, Report};
+
+pub use self::stream::{Sighting, Tracebacks};
 
 /// Lines directly before a traceback that are kept with it.
 const LINES_BEFORE: usize = 3;
@@ -86,16 +89,42 @@ static BEGINNING: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&words.join("|")).expect("a pattern that is written here")
 });
 
+/// A traceback in a text.
+struct Traceback {
+    /// The lines of the plain text that it was made of.
+    lines: Vec<usize>,
+    /// How many lines stand behind it, as they are read once prefixes are taken off.
+    behind: usize,
+    report: Report,
+}
+
 /// Finds every traceback in a text.
 ///
 /// # Errors
 /// If there is none, or more than one body may hold.
 pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
-    let text = lines::plain(text);
-    let lines = lines::unprefixed(&text);
-    let mut reports = Vec::new();
+    let found = find(&lines::plain(text), MOST_REPORTS + 1);
+    if found.len() > MOST_REPORTS {
+        let reason = format!("more than {MOST_REPORTS} tracebacks in one text");
+        return Err(DecodeError::whole(DecodeErrorKind::TooMany, reason));
+    }
+    if found.is_empty() {
+        return Err(DecodeError::whole(
+            DecodeErrorKind::Nothing,
+            "no traceback found: looked for those of Python, JavaScript, Java, C#, Rust, Go, Ruby, PHP, Elixir, \
+             C sanitizers and Perl",
+        ));
+    }
+    Ok(found.into_iter().map(|traceback| traceback.report).collect())
+}
+
+/// The tracebacks in a plain text, at most `most`.
+fn find(text: &str, most: usize) -> Vec<Traceback> {
+    let lines = lines::unprefixed(text);
+    let numbers = lines::Numbers::of(text);
+    let mut tracebacks = Vec::new();
     let (mut at, mut behind_last) = (0, 0);
-    while at < lines.len() {
+    while at < lines.len() && tracebacks.len() < most {
         if !BEGINNING.is_match(lines[at]) {
             at += 1;
             continue;
@@ -111,28 +140,22 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
             behind_last = at;
             continue;
         }
-        if reports.len() == MOST_REPORTS {
-            let reason = format!("more than {MOST_REPORTS} tracebacks in one text");
-            return Err(DecodeError::whole(DecodeErrorKind::TooMany, reason));
-        }
-        reports.push(Report {
-            exceptions: found.exceptions,
-            count: 1,
-            additional_info: said_before(&lines[behind_last..found.start.max(behind_last)]),
-            protocol: (*protocol).to_owned(),
-            remarks: found.remarks,
-            ..Report::default()
+        let start = found.start.max(behind_last);
+        tracebacks.push(Traceback {
+            lines: numbers.of_parts(&lines[start..at.min(lines.len())]),
+            behind: lines.len().saturating_sub(at),
+            report: Report {
+                exceptions: found.exceptions,
+                count: 1,
+                additional_info: said_before(&lines[behind_last..start]),
+                protocol: (*protocol).to_owned(),
+                remarks: found.remarks,
+                ..Report::default()
+            },
         });
         behind_last = at;
     }
-    if reports.is_empty() {
-        return Err(DecodeError::whole(
-            DecodeErrorKind::Nothing,
-            "no traceback found: looked for those of Python, JavaScript, Java, C#, Rust, Go, Ruby, PHP, Elixir, \
-             C sanitizers and Perl",
-        ));
-    }
-    Ok(reports)
+    tracebacks
 }
 
 /// The exceptions of the first traceback in a text that a client sent as the stack of one error. Empty: there
