@@ -143,12 +143,21 @@ fn report_prints_the_id_or_who_is_responsible() {
     };
     let (code, out, err) = report(&[]);
     assert_eq!((code, out.trim().len()), (Some(0), 32), "{err}");
-    let (code, out, err) = report(&["--wait"]);
-    assert_eq!(code, Some(0), "{err}");
-    for expected in ["line     shop/a.py:2 at ", "person   Ada <ada@example.org>", "decision ", "count    2"]
-    {
-        assert!(out.contains(expected), "{expected:?} is not in:\n{out}");
+    for (count, wait) in [(2, "--wait"), (3, "--wait=5")] {
+        let (code, out, err) = report(&[wait]);
+        assert_eq!(code, Some(0), "{err}");
+        let count = format!("count    {count}");
+        for expected in ["line     shop/a.py:2 at ", "person   Ada <ada@example.org>", "decision ", &count] {
+            assert!(out.contains(expected), "{expected:?} is not in:\n{out}");
+        }
     }
+    // The seconds may stand apart, and so may the file, with seconds or without.
+    for more in [&["--wait", "5", file.to_str().unwrap()][..], &["--wait", file.to_str().unwrap()]] {
+        let arguments = ["report", "--server", &daemon.url, "--key", &daemon.key];
+        let (code, out, err) = said(&run(blamed(&arguments).args(more)));
+        assert!(code == Some(0) && out.contains("person   Ada"), "{more:?}: {out}{err}");
+    }
+    check_documents(&daemon);
     let (code, out, err) = said(&run(&mut blamed(&[
         "report",
         "--server",
@@ -159,6 +168,58 @@ fn report_prints_the_id_or_who_is_responsible() {
     ])));
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("401") && err.contains("no project has this key"), "{err}");
+}
+
+/// Documents of other error trackers are reported, whether it is said what they are or not.
+fn check_documents(daemon: &Daemon) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/requests");
+    for (name, format) in [
+        ("sentry-python.envelope", "sentry"),
+        ("sentry-node.envelope", "sentry"),
+        ("sentry-store.json", "sentry"),
+        ("otlp-logs.json", "otlp-logs"),
+        ("airbrake-node.json", "airbrake"),
+        ("rollbar.json", "rollbar"),
+        ("honeybadger.json", "honeybadger"),
+        ("oops.bson", "oops"),
+        ("blamed.json", "json"),
+    ] {
+        for format in ["auto", format] {
+            let file = folder.join(name);
+            let arguments = [
+                "report",
+                "--server",
+                &daemon.url,
+                "--key",
+                &daemon.key,
+                "--format",
+                format,
+                file.to_str().unwrap(),
+            ];
+            let (code, out, err) = said(&run(&mut blamed(&arguments)));
+            assert!(code == Some(0) && !out.is_empty(), "{name} as {format}: {out}{err}");
+        }
+    }
+    let protobuf = folder.join("otlp-traces.protobuf");
+    let arguments = ["report", "--server", &daemon.url, "--key", &daemon.key, "--format", "otlp-traces"];
+    assert_eq!(said(&run(blamed(&arguments).arg(protobuf))).0, Some(0));
+}
+
+#[test]
+fn a_report_that_nobody_takes_waits_in_the_spool() {
+    let spool = tempfile::tempdir().unwrap();
+    let file = spool.path().join("traceback.txt");
+    std::fs::write(&file, traceback("/srv/shop/a.py", 2, "<module>", "fail()")).unwrap();
+    let report = |server: &str, key: &str, more: &[&str]| {
+        let arguments = ["report", "--server", server, "--key", key, file.to_str().unwrap(), "--spool"];
+        said(&run(blamed(&arguments).arg(spool.path()).args(more)))
+    };
+    let (code, out, err) = report("http://127.0.0.1:1", "x", &[]);
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    assert!(err.contains("kept in ") && err.contains("hint: "), "{err}");
+    let (code, _, err) = report("http://127.0.0.1:1", "x", &["--wait"]);
+    assert!(code == Some(1) && err.contains("kept in "), "{err}");
+    assert_eq!(entries(&spool.path().join("reports")).len(), 2);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::report::{Server, post};
+use super::client::{Client, Letter, Server};
+use super::report::persist;
 use super::{Failure, print_line};
 use crate::blame::{Blamer, Repository, Settings, discover};
 
@@ -32,7 +33,7 @@ pub(super) struct Arguments {
 
 /// Runs the command; prints the commit.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let key = arguments.server.key()?;
+    let address = arguments.server.address()?;
     let revision = match discover(&arguments.repository) {
         Ok(path) => {
             let repository = Repository { name: "repository".to_owned(), path, branch: None };
@@ -52,7 +53,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         announcement["version"] = json!(version);
     }
     let body = announcement.to_string();
-    let answer = post(&arguments.server.server, "/api/v1/deploys", key, 0.0, body.as_bytes())?;
+    let letter = Letter::plain("/api/v1/deploys", body.as_bytes());
+    let answer = persist(&Client::new(), &address, &letter, 0.0)?;
     if answer["known"] == Value::Bool(false) {
         eprintln!("no repository of the project has this commit yet; the branch tip stands in until one has");
     }

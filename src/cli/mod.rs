@@ -4,6 +4,7 @@
 
 mod backup;
 pub mod blame;
+mod client;
 mod demo;
 mod deploy;
 mod explain;
@@ -14,6 +15,7 @@ mod options;
 mod project;
 mod report;
 mod rules;
+mod run;
 mod settings;
 mod start;
 mod terminal;
@@ -62,6 +64,10 @@ enum Command {
     Demo(demo::Arguments),
     /// Send a traceback to a running daemon
     Report(report::Arguments),
+    /// Run a command, and report the tracebacks that it prints
+    Run(run::Arguments),
+    #[command(hide = true)]
+    PassOn(run::PassOn),
     /// Tell a running daemon what runs where from now on
     Deploy(deploy::Arguments),
     /// Show who last changed lines of a repository
@@ -111,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Start(arguments) => start::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Run(arguments) => return run::run(arguments),
+        Command::PassOn(arguments) => return run::pass_on(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Blame(arguments) => return blame::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),

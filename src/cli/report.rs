@@ -1,13 +1,20 @@
-//! `blamed report`: sends a traceback to a daemon.
+//! `blamed report`: sends tracebacks and documents of error trackers to a daemon.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::client::delivery::{Place, told};
+use super::client::spool::Spool;
+use super::client::{Address, Client, Letter, REPORTS, Server, Trouble};
 use super::{Failure, print_line, read_input};
-use crate::config::DEFAULT_LISTEN;
+use crate::ingest::otlp::Signal;
+use crate::ingest::protocol::Protocol;
+use crate::ingest::text::Tracebacks;
+use crate::ingest::{error::DecodeError, text};
 use crate::pipeline::random_id;
+use crate::report::Report;
 
 /// Waits between tries; after the last one it gives up.
 const PAUSES: [Duration; 5] = [
@@ -21,21 +28,29 @@ const PAUSES: [Duration; 5] = [
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long `--wait` waits unless it says, in seconds.
 pub(super) const DEFAULT_WAIT: f64 = 10.0;
-const DEFAULT_WAIT_TEXT: &str = "10";
-/// How long one try may take, besides what `--wait` asks for.
-const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long reports that waited in the spool may take to go after one that went.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes to which what is packed within a document may unpack.
+const MOST_UNPACKED: usize = 64 << 20;
 
-/// Send a traceback to a running daemon.
+/// Send tracebacks to a running daemon.
 ///
-/// FILE holds a traceback as a program printed it (text before and after it does not matter), or a JSON
-/// report. Prints the id that the report was given; with --wait, who is responsible and why.
+/// FILE holds tracebacks as programs printed them (text before and after them does not matter), JSON reports,
+/// records of a log in JSON, or a document of another error tracker. Prints the id that each report was given; with
+/// --wait, who is responsible and why. While the daemon is away, reports wait in the spool, and go with the next
+/// command that finds it back.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     server: Server,
-    /// Wait until it is decided who is responsible (for 10 seconds, or as many as given, at most 30)
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = DEFAULT_WAIT_TEXT)]
-    wait: Option<f64>,
+    #[command(flatten)]
+    place: Place,
+    /// What FILE holds
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    format: Format,
+    /// Wait until it is decided who is responsible, for 10 seconds or as many as given, at most 30
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "")]
+    wait: Option<String>,
     /// Print the whole answer as JSON
     #[arg(long)]
     json: bool,
@@ -43,122 +58,219 @@ pub(super) struct Arguments {
     file: Option<PathBuf>,
 }
 
-/// A daemon, and the key to it.
-#[derive(Debug, clap::Args)]
-pub(super) struct Server {
-    /// The daemon's address
-    #[arg(long, value_name = "URL", env = "BLAMED_SERVER", default_value_t = format!("http://{DEFAULT_LISTEN}"))]
-    pub(super) server: String,
-    /// The project's key, as `blamed start` prints it
-    #[arg(long, value_name = "KEY", env = "BLAMED_KEY", hide_env_values = true)]
-    key: Option<String>,
-}
-
-impl Server {
-    /// The key.
-    ///
-    /// # Errors
-    /// None was given.
-    pub(super) fn key(&self) -> Result<&str, Failure> {
-        self.key.as_deref().ok_or_else(|| {
-            let hint = "pass the project's key with --key, or in BLAMED_KEY; `blamed start` prints it";
-            Failure::Wrong(format!("no key\n\nhint: {hint}"))
-        })
-    }
+/// What a document is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Whatever it looks like
+    Auto,
+    /// Tracebacks as printed, among other lines
+    Text,
+    /// This program's own JSON
+    Json,
+    /// A Sentry envelope or event
+    Sentry,
+    /// OpenTelemetry traces, in JSON or protobuf
+    OtlpTraces,
+    /// OpenTelemetry logs, in JSON or protobuf
+    OtlpLogs,
+    /// An Airbrake v3 notice
+    Airbrake,
+    /// A Rollbar item
+    Rollbar,
+    /// A Honeybadger notice
+    Honeybadger,
+    /// A Canonical OOPS, in BSON or with headers
+    Oops,
 }
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Server { server, .. } = &arguments.server;
-    let key = arguments.server.key()?;
-    if let Some(wait) = arguments.wait.filter(|wait| !(0.0..=30.0).contains(wait)) {
-        return Err(Failure::Wrong(format!("--wait is from 0 to 30 seconds, not {wait}")));
-    }
-    let body = read_input(arguments.file.as_deref())?;
+    let address = arguments.server.address()?;
+    let (wait, file) = wait_and_file(arguments.wait.as_deref(), arguments.file)?;
+    let body = read_input(file.as_deref())?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Failure::Wrong("there is nothing to report: the input is empty".to_owned()));
     }
-    let answer = send(server, key, arguments.wait, &body)?;
-    if arguments.json {
-        return print_line(&answer.to_string());
+    let mut reports = arguments.format.decode(&body).map_err(Failure::failed)?;
+    if reports.is_empty() {
+        return Err(Failure::Failed("the document speaks of no error".to_owned()));
     }
-    if arguments.wait.is_none() {
-        for id in ids(&answer) {
-            print_line(&id)?;
-        }
-        return Ok(());
-    }
-    match answer["reports"].as_array() {
-        Some(reports) => reports.iter().try_for_each(|report| print_line(&in_words(report))),
-        None => print_line(&in_words(&answer)),
-    }
-}
-
-/// Sends the body until it is taken, refused for good, or the pauses are used up. All tries carry the same
-/// id, so that one whose answer was lost is not counted twice.
-pub(super) fn send(server: &str, key: &str, wait: Option<f64>, body: &[u8]) -> Result<Value, Failure> {
-    match wait {
-        Some(wait) => post(server, &format!("/api/v1/reports?wait={wait}"), key, wait, body),
-        None => post(server, "/api/v1/reports", key, 0.0, body),
-    }
-}
-
-/// Posts to a daemon, which may take `wait` seconds longer than usual to answer.
-pub(super) fn post(server: &str, path: &str, key: &str, wait: f64, body: &[u8]) -> Result<Value, Failure> {
-    let server = server.trim_end_matches('/');
-    let scheme = if server.contains("://") { "" } else { "http://" };
-    let url = format!("{scheme}{server}{path}");
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(TRY_TIMEOUT + Duration::from_secs_f64(wait)))
-        .build()
-        .into();
     let id = random_id();
+    for (n, report) in reports.iter_mut().enumerate() {
+        report.client_id.get_or_insert_with(|| format!("{id}/{n}"));
+    }
+    let client = Client::new();
+    let mut letters = Letter::of_reports(&reports).into_iter();
+    while let Some(mut letter) = letters.next() {
+        if let Some(wait) = wait {
+            letter.path = format!("{REPORTS}?wait={wait}");
+        }
+        let answer = match persist(&client, &address, &letter, wait.unwrap_or_default()) {
+            Ok(answer) => answer,
+            Err(Trouble::Away(said, _)) => {
+                letter.path = REPORTS.to_owned();
+                let rest: Vec<Letter> = std::iter::once(letter).chain(letters).collect();
+                let kept = keep(&arguments.place, &address, &rest, &said)?;
+                // Whoever asked for the answer has to hear that there is none.
+                if wait.is_some() || arguments.json {
+                    return Err(Failure::Failed(kept));
+                }
+                eprintln!("{kept}");
+                return Ok(());
+            }
+            Err(trouble) => return Err(trouble.into()),
+        };
+        print_answer(&answer, arguments.json, wait.is_some())?;
+    }
+    deliver_what_waits(&arguments.place, &client);
+    Ok(())
+}
+
+/// What `--wait` and FILE mean together: `--wait FILE` has taken the file's name for its seconds.
+fn wait_and_file(
+    wait: Option<&str>,
+    file: Option<PathBuf>,
+) -> Result<(Option<f64>, Option<PathBuf>), Failure> {
+    let (seconds, file) = match (wait, wait.map(str::parse::<f64>)) {
+        (None, _) | (_, None) => return Ok((None, file)),
+        (Some(""), _) => (DEFAULT_WAIT, file),
+        (_, Some(Ok(seconds))) => (seconds, file),
+        (Some(name), _) if file.is_none() => (DEFAULT_WAIT, Some(PathBuf::from(name))),
+        (Some(given), _) => {
+            return Err(Failure::Wrong(format!(
+                "--wait takes a number of seconds, from 0 to 30, not {given:?}"
+            )));
+        }
+    };
+    if !(0.0..=30.0).contains(&seconds) {
+        return Err(Failure::Wrong(format!("--wait is from 0 to 30 seconds, not {seconds}")));
+    }
+    Ok((Some(seconds), file))
+}
+
+impl Format {
+    /// The reports in a document.
+    fn decode(self, body: &[u8]) -> Result<Vec<Report>, DecodeError> {
+        let (json, sniffed) = ("application/json", Protocol::sniff(body));
+        let looks_json = matches!(body.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['));
+        let otlp =
+            |signal| (Protocol::Otlp(signal), if looks_json { json } else { "application/x-protobuf" });
+        let (protocol, content_type) = match self {
+            Self::Auto => sniffed,
+            Self::Text => (Protocol::Blamed, "text/plain"),
+            Self::Json => (Protocol::Blamed, json),
+            // Any first line of an envelope is an object; only what follows tells.
+            Self::Sentry
+                if sniffed.0 == Protocol::SentryEnvelope || body.contains(&b'\n') && !is_one_value(body) =>
+            {
+                (Protocol::SentryEnvelope, json)
+            }
+            Self::Sentry => (Protocol::SentryStore, json),
+            Self::OtlpTraces => otlp(Signal::Traces),
+            Self::OtlpLogs => otlp(Signal::Logs),
+            Self::Airbrake => (Protocol::Airbrake, json),
+            Self::Rollbar => (Protocol::Rollbar, json),
+            Self::Honeybadger => (Protocol::Honeybadger, json),
+            Self::Oops => (Protocol::Oops, ""),
+        };
+        if content_type == "text/plain" {
+            // A whole log may come; a body of the daemon's has a limit.
+            let mut stream = Tracebacks::default();
+            let mut found = stream.push(body);
+            found.extend(stream.flush());
+            if found.is_empty() {
+                return text::decode(body);
+            }
+            return Ok(found.into_iter().map(|sighting| sighting.report).collect());
+        }
+        protocol.decode(content_type, body, MOST_UNPACKED).map(|decoded| decoded.reports)
+    }
+}
+
+fn is_one_value(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}
+
+/// Sends until it is taken, refused for good, or the pauses are used up.
+pub(super) fn persist(client: &Client, to: &Address, letter: &Letter, wait: f64) -> Result<Value, Trouble> {
     let mut pauses = PAUSES.iter();
     loop {
-        let sent = agent
-            .post(&url)
-            .header("Authorization", format!("Bearer {key}"))
-            .header("Idempotency-Key", &id)
-            .header("Content-Type", "application/octet-stream")
-            .send(body);
-        let (trouble, asked) = match sent {
-            Ok(mut response) => {
-                let status = response.status().as_u16();
-                let asked = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
-                let text = response.body_mut().read_to_string().unwrap_or_default();
-                let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-                match status {
-                    200..=299 => return Ok(answer),
-                    429 | 500.. => (format!("{server} answers {status}: {}", reason(&answer, &text)), asked),
-                    _ => {
-                        return Err(Failure::Failed(format!(
-                            "{server} answers {status}: {}",
-                            reason(&answer, &text)
-                        )));
-                    }
-                }
-            }
-            Err(error @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
-                return Err(Failure::Wrong(format!("--server {server:?}: {error}")));
-            }
-            Err(error) => (format!("{server}: {error}"), None),
+        let (said, asked) = match client.send(to, letter, Duration::from_secs_f64(wait)) {
+            Err(Trouble::Away(said, asked)) => (said, asked),
+            decided => return decided,
         };
         let Some(pause) = pauses.next() else {
-            return Err(Failure::Failed(format!(
-                "{trouble}\nGiven up after {} tries; nothing was kept.\n\nhint: is the daemon running? \
-                 `blamed start` prints its address",
-                PAUSES.len() + 1
-            )));
+            return Err(Trouble::Away(format!("{said}\nGiven up after {} tries", PAUSES.len() + 1), None));
         };
-        let pause = asked.map_or(*pause, Duration::from_secs).clamp(*pause, LONGEST_PAUSE);
-        eprintln!("{trouble}; trying again in {} s", pause.as_secs_f32());
+        let pause = asked.unwrap_or(*pause).clamp(*pause, LONGEST_PAUSE);
+        eprintln!("{said}; trying again in {} s", pause.as_secs_f32());
         std::thread::sleep(pause);
     }
 }
 
-fn reason(answer: &Value, text: &str) -> String {
-    answer["error"].as_str().map_or_else(|| text.trim().chars().take(200).collect(), str::to_owned)
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::NoAddress(said) => Self::Wrong(said),
+            Trouble::Refused(said) => Self::Failed(said),
+            Trouble::Away(said, _) => Self::Failed(format!(
+                "{said}; nothing was kept.\n\nhint: is the daemon running? `blamed start` prints its address"
+            )),
+        }
+    }
+}
+
+/// Keeps letters in the spool; says where.
+fn keep(place: &Place, to: &Address, letters: &[Letter], trouble: &str) -> Result<String, Failure> {
+    let hint = "hint: is the daemon running? `blamed start` prints its address";
+    let spool = match place.open() {
+        Ok(spool) => spool,
+        Err(error) => return Err(Failure::Failed(format!("{trouble}; nothing was kept: {error}\n\n{hint}"))),
+    };
+    for letter in letters {
+        let no_room = || "the spool is full".to_owned();
+        let kept = spool
+            .put(to, letter, 1)
+            .map_err(|error| error.to_string())
+            .and_then(|kept| kept.then_some(()).ok_or_else(no_room));
+        kept.map_err(|error| Failure::Failed(format!("{trouble}; nothing was kept: {error}\n\n{hint}")))?;
+    }
+    Ok(format!(
+        "{trouble}; kept in {}, to go with the next report, run or follow.\n\n{hint}",
+        spool.folder().display()
+    ))
+}
+
+/// Delivers what commands before this one could not.
+fn deliver_what_waits(place: &Place, client: &Client) {
+    let Some(folder) = place.folder().filter(|folder| folder.join("reports").is_dir()) else { return };
+    let deadline = Instant::now() + PATIENCE;
+    let deliver = |spool: Spool| {
+        let send = |to: &Address, letter: &Letter| client.send(to, letter, Duration::ZERO).map(drop);
+        spool.deliver(true, || Instant::now() > deadline, send).map_err(Failure::failed)
+    };
+    match place.open().and_then(deliver) {
+        Ok(round) => {
+            told(&round, &mut false, &folder).iter().for_each(|words| eprintln!("{words}"));
+            if round.delivered > 0 {
+                eprintln!("{} letters that waited in {} were delivered", round.delivered, folder.display());
+            }
+        }
+        Err(error) => eprintln!("{error}"),
+    }
+}
+
+fn print_answer(answer: &Value, as_json: bool, decided: bool) -> Result<(), Failure> {
+    if as_json {
+        return print_line(&answer.to_string());
+    }
+    if !decided {
+        return ids(answer).iter().try_for_each(|id| print_line(id));
+    }
+    match answer["reports"].as_array() {
+        Some(reports) => reports.iter().try_for_each(|report| print_line(&in_words(report))),
+        None => print_line(&in_words(answer)),
+    }
 }
 
 fn ids(answer: &Value) -> Vec<String> {

@@ -18,6 +18,9 @@ const PIXEL: &[u8] =
     b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,\
     \x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 
+/// Bytes to which what is packed within a document may unpack, where nobody set it.
+const MOST_SNIFFED: usize = 64 << 20;
+
 /// A client protocol over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -77,6 +80,50 @@ impl Protocol {
             Self::Rollbar => rollbar::decode(body).map(one),
             Self::Honeybadger => honeybadger::decode(body).map(one),
             Self::Oops => oops::decode(body).map(one),
+        }
+    }
+
+    /// What a body is by the looks of it, and its content type. A text is one of ours; so is what looks like
+    /// nothing else. OTLP in protobuf and Flawless's calls do not tell what they are.
+    #[must_use]
+    pub fn sniff(body: &[u8]) -> (Self, &'static str) {
+        let (json, text) = ("application/json", "text/plain");
+        let is_bson = body.len() > 4 && body[..4] == u32::to_le_bytes(u32::try_from(body.len()).unwrap_or(0));
+        if is_bson || body.starts_with(b"Oops-Id:") || body.starts_with(b"Exception-Type:") {
+            return (Self::Oops, "");
+        }
+        if Form::sniff(body) == Form::Text {
+            return (Self::Blamed, text);
+        }
+        let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Value>();
+        let Some(Ok(first)) = values.next() else { return (Self::Blamed, json) };
+        let is_one = values.next().is_none();
+        let has = |names: &[&str]| names.iter().all(|name| !first[name].is_null());
+        let any = |names: &[&str]| names.iter().any(|name| !first[name].is_null());
+        match () {
+            // Headers of items stand on lines of their own.
+            () if !is_one && any(&["event_id", "dsn", "sent_at", "sdk", "trace"]) => {
+                (Self::SentryEnvelope, json)
+            }
+            // Records of a log, one a line.
+            () if !is_one => (Self::Blamed, text),
+            () if any(&["resourceSpans", "resource_spans"]) => (Self::Otlp(Signal::Traces), json),
+            () if any(&["resourceLogs", "resource_logs"]) => (Self::Otlp(Signal::Logs), json),
+            () if has(&["errors"]) && any(&["context", "environment", "notifier"]) => (Self::Airbrake, json),
+            () if !first["data"]["body"].is_null() => (Self::Rollbar, json),
+            () if !first["error"]["backtrace"].is_null() => (Self::Honeybadger, json),
+            () if any(&["event_id", "platform", "sentry.interfaces.Exception", "logentry"])
+                || !first["exception"]["values"].is_null()
+                || !first["exception"][0]["stacktrace"].is_null() =>
+            {
+                (Self::SentryStore, json)
+            }
+            () if first.is_object()
+                && !any(&["traceback", "exceptions", "exception_type", "exception_message"]) =>
+            {
+                (Self::Blamed, text)
+            }
+            () => (Self::Blamed, json),
         }
     }
 
@@ -202,12 +249,13 @@ fn is_json(content_type: &str) -> bool {
     kind == "application/json" || kind.ends_with("+json")
 }
 
-/// The reports in a text or a JSON document, whichever it is.
+/// The reports in a document or a text of any kind that tells what it is.
 ///
 /// # Errors
-/// It is neither.
+/// It is none, or says nothing of an error.
 pub fn decode_any(body: &[u8]) -> Result<Vec<Report>, DecodeError> {
-    Form::sniff(body).decode(body)
+    let (protocol, content_type) = Protocol::sniff(body);
+    Ok(protocol.decode(content_type, body, MOST_SNIFFED)?.reports)
 }
 
 /// What a body of ours is written in.
@@ -264,6 +312,24 @@ mod tests {
         check("", "[ {\"traceback\": []}]", Form::Json);
         check("", "[2026-11-20] Traceback (most recent call last):", Form::Text);
         check("", "Traceback (most recent call last):", Form::Text);
+    }
+
+    #[test]
+    fn documents_tell_what_they_are() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/requests");
+        let check = |name: &str, expected| {
+            assert_eq!(Protocol::sniff(&std::fs::read(folder.join(name)).unwrap()).0, expected, "{name}");
+        };
+        check("airbrake-node.json", Protocol::Airbrake);
+        check("pybrake.json", Protocol::Airbrake);
+        check("honeybadger.json", Protocol::Honeybadger);
+        check("oops.bson", Protocol::Oops);
+        check("oops.rfc822", Protocol::Oops);
+        check("otlp-logs.json", Protocol::Otlp(Signal::Logs));
+        check("rollbar.json", Protocol::Rollbar);
+        check("blamed.json", Protocol::Blamed);
+        assert_eq!(Protocol::sniff(b"{\"level\":50,\"err\":{\"stack\":\"\"}}").1, "text/plain");
+        assert_eq!(Protocol::sniff(b"{\"a\":1}\n{\"a\":2}\n").1, "text/plain");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod history;
 
 use serde_json::{Value, json};
 
+use super::client::{Address, Client, Letter, REPORTS};
 use super::start::{Daemon, Signals};
 use super::{Failure, house, print_line, report};
 use crate::clock::Clock;
@@ -115,9 +116,11 @@ fn scenes(release: &str) -> Vec<Scene> {
 
 /// Sends one traceback and shows what came of it.
 async fn play(daemon: &Daemon, key: &str, scene: Scene) -> Result<(), Failure> {
-    let (url, key) = (daemon.url(), key.to_owned());
+    let address = Address { server: daemon.url().trim_end_matches('/').to_owned(), key: key.to_owned() };
     let answer = tokio::task::spawn_blocking(move || {
-        report::send(&url, &key, Some(report::DEFAULT_WAIT), scene.body.as_bytes())
+        let path = format!("{REPORTS}?wait={}", report::DEFAULT_WAIT);
+        let letter = Letter::plain(&path, scene.body.as_bytes());
+        report::persist(&Client::new(), &address, &letter, report::DEFAULT_WAIT)
     });
     let answer: Value = answer.await.map_err(Failure::failed)??;
     print_line(&report::in_words(&answer))?;
