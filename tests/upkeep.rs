@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use blamed::clock::Clock;
 use blamed::report::Report;
-use blamed::store::{FaultId, NewFault, Occurrence, ProjectId, Store, StoreError, Tx};
+use blamed::store::{FaultId, NewFault, Occurrence, ProjectId, Store, StoreError, Tx, Whereabouts};
 use blamed::upkeep::{Settings, Upkeep};
 use daemon::{Daemon, blamed, eventually, mailed, run, traceback};
 use git::{Repo, tree};
@@ -59,7 +59,7 @@ fn add_fault(tx: &Tx<'_>, project: ProjectId, n: i64, at: i64) -> Result<FaultId
     };
     let fault = tx.ensure_fault(project, new)?;
     tx.note_place(&n.to_be_bytes(), fault, None)?;
-    tx.count_fault(fault, 1, at)?;
+    tx.count_fault(fault, Whereabouts::default(), 1, at)?;
     Ok(fault)
 }
 

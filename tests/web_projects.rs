@@ -50,7 +50,6 @@ fn an_author_sees_their_project_and_nothing_of_another() {
         "/search?q=project:shop",
         "/add_ignored_exception?type=ValueError",
         "/add_known_error?filename=shop/feed.py",
-        "/?project=shop",
         "/?author=ada@example.org",
         "/?include_known_errors=1",
     ];
@@ -62,6 +61,8 @@ fn an_author_sees_their_project_and_nothing_of_another() {
             assert!(!shown.contains(theirs), "{address}: {theirs} in {shown}");
         }
     }
+    // A project that one does not see is one that is not there.
+    assert_eq!(ben.get("/?project=shop").status, 404);
     ben.get("/").has("bank/feed.py:1").has("1</span>");
     ben.get("/add_ignored_exception?type=ValueError").has("1 fault, 1 occurrence");
     ben.get("/add_known_error?filename=shop/feed.py").has("it would have applied to nothing");

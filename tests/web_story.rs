@@ -184,6 +184,20 @@ fn the_addresses_of_flawless_lead_somewhere() {
         root.get(&format!("/search?q={nothing}")).has("Nothing fits");
     }
     root.get("/search?q=JSON.loads(text)+author:ada").has("1 fault");
+    for (bad, status) in [
+        ("/?sort=sideways", 400),
+        ("/?project=none", 404),
+        ("/?environment=none", 404),
+        ("/?page=2", 404),
+        ("/?author=ada@example.org&page=9", 404),
+        ("/?page=x", 404),
+    ] {
+        let page = root.get(bad);
+        assert_eq!(page.status, status, "{bad}");
+        page.has("This week");
+    }
+    root.get("/?author=ada@example.org").has("shop/feed.py:5");
+    root.get("/?sort=faults&environment=-").has("shop/feed.py:5");
     root.get("/week.csv").has("ada@example.org");
     let week: serde_json::Value = serde_json::from_str(&root.get("/week.json").text).unwrap();
     assert_eq!(week["developers"][0]["faults"][0]["place"]["line"], 5, "{week}");
@@ -199,4 +213,65 @@ fn the_addresses_of_flawless_lead_somewhere() {
     assert_eq!(root.fill_in("/settings", "/faults/1/delete", &[]).status, 404);
     let much = "x".repeat(1 << 20);
     assert_eq!(root.fill_in("/add_known_error", "/add_known_error", &[("filename", &much)]).status, 413);
+}
+
+#[test]
+fn weeks_environments_and_names_are_as_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let configure = |names: &str| {
+        format!(
+            "data_dir = \"data\"\n[web]\nsign_in = \"off\"\nweek_starts = \"monday\"\nnames = \"{names}\"\n\
+             [[project]]\nname = \"shop\"\n[[project.repository]]\npath = {:?}\n",
+            repo.path()
+        )
+    };
+    let report = |daemon: &Daemon, environment: &str, host: &str| {
+        let report = serde_json::json!({
+            "traceback": [{ "filename": "shop/feed.py", "line_number": 5, "function_name": "load" }],
+            "exception_type": "ValueError", "environment": environment, "hostname": host, "release": "shop@1.4",
+            "error_count": 3,
+        });
+        let bearer = format!("Bearer {}", daemon.key);
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let answer = daemon.post(report.to_string().as_bytes(), "?wait=20", &headers).unwrap();
+        assert_eq!(answer.body["state"], "decided", "{}", answer.body);
+    };
+
+    let daemon = Daemon::configured(folder.path(), &configure("shown"));
+    report(&daemon, "live", "web-1");
+    report(&daemon, "staging", "web-2");
+    let mut anybody = Browser::new(&daemon.url);
+    let board = anybody.get("/");
+    board.has("Mon to Sun").has("id=\"ada@example.org\"").has("<option>live</option>");
+    let occurrences = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    let week = |browser: &mut Browser, query: &str| {
+        let week = occurrences(&browser.get(&format!("/week.json{query}")).text);
+        week["developers"][0]["occurrences"].as_u64().unwrap_or(0)
+    };
+    assert_eq!((week(&mut anybody, ""), week(&mut anybody, "?environment=live")), (6, 3));
+    for found in
+        ["env:staging", "host:web-2", "release:shop@1.4", "env:live+host:web-2", "file:feed+env:live"]
+    {
+        anybody.get(&format!("/search?q={found}")).has("1 fault");
+    }
+    anybody.get("/search?q=env:Live").has("Nothing fits");
+    drop(daemon);
+
+    let daemon = Daemon::configured(folder.path(), &configure("pseudonyms"));
+    let mut anybody = Browser::new(&daemon.url);
+    let board = anybody.get("/");
+    let sheets = ["/", "/week.csv", "/week.json"].map(|path| anybody.get(path).text);
+    assert!(sheets.iter().all(|text| !text.contains("ada@") && !text.contains("Ada")), "{sheets:?}");
+    let (_, called) = board.text.split_once("<strong>Developer ").expect("somebody is called so");
+    let pseudonym = called.split_once('<').unwrap().0;
+    anybody.get(&format!("/?author={pseudonym}")).has("shop/feed.py:5");
+    drop(daemon);
+
+    let daemon = Daemon::configured(folder.path(), &configure("hidden"));
+    let mut anybody = Browser::new(&daemon.url);
+    anybody.get("/").has("Everybody").has("shop/feed.py:5");
+    let sheets = ["/", "/week.csv", "/week.json"].map(|path| anybody.get(path).text);
+    assert!(sheets.iter().all(|text| !text.contains("ada@") && !text.contains("Ada")), "{sheets:?}");
 }

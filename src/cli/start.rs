@@ -194,6 +194,7 @@ impl Daemon {
             addresses: config.policy.addresses.clone(),
             authors: config.web.authors,
             proxies: config.web.proxies.clone(),
+            week: config.web.week,
         };
         let whose = settings.projects.iter().map(|project| (project.id, project.repositories.clone()));
         let authors = Authors::new(store.clone(), blamer.clone(), whose.collect());

@@ -1,15 +1,16 @@
-//! Who may see the pages.
+//! Who may see the pages, and how.
 
 use std::net::IpAddr;
 
 use axum::http::HeaderName;
 use ipnet::IpNet;
+use jiff::civil::Weekday;
 
 use super::document::Section;
 use crate::store::AccountRole;
-use crate::web::{Proxies, SignIn};
+use crate::web::{Names, Proxies, SignIn, WeekSettings};
 
-/// Who may see the pages.
+/// Who may see the pages, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Web {
     /// Whether they need signing in.
@@ -18,11 +19,14 @@ pub struct Web {
     pub authors: bool,
     /// What is in front of the daemon and may say who is there.
     pub proxies: Proxies,
+    /// How the week is shown.
+    pub week: WeekSettings,
 }
 
 impl Default for Web {
     fn default() -> Self {
-        Self { sign_in: SignIn::default(), authors: true, proxies: Proxies::default() }
+        let (sign_in, proxies, week) = Default::default();
+        Self { sign_in, authors: true, proxies, week }
     }
 }
 
@@ -37,8 +41,30 @@ pub(super) fn read_web(mut section: Section<'_>, domain: Option<String>) -> Web 
     });
     let authors = section.boolean("authors_may_sign_in");
     let proxies = read_proxies(&mut section, domain);
+    let week = read_week(&mut section);
     section.finish();
-    Web { sign_in: sign_in.unwrap_or(default.sign_in), authors: authors.unwrap_or(default.authors), proxies }
+    Web {
+        sign_in: sign_in.unwrap_or(default.sign_in),
+        authors: authors.unwrap_or(default.authors),
+        proxies,
+        week,
+    }
+}
+
+fn read_week(section: &mut Section<'_>) -> WeekSettings {
+    let default = WeekSettings::default();
+    let starts = section.parsed("week_starts", "a day such as \"sunday\" or \"monday\"", |text| {
+        let mut days = Weekday::Sunday.cycle_forward().take(7);
+        let day = days.find(|day| format!("{day:?}").eq_ignore_ascii_case(text));
+        day.ok_or_else(|| format!("{text:?} is no day of the week"))
+    });
+    let names = section.parsed("names", "\"shown\", \"pseudonyms\" or \"hidden\"", |text| match text {
+        "shown" => Ok(Names::Shown),
+        "pseudonyms" => Ok(Names::Pseudonyms),
+        "hidden" => Ok(Names::Hidden),
+        _ => Err(format!("{text:?} is no way to show names")),
+    });
+    WeekSettings { starts: starts.unwrap_or(default.starts), names: names.unwrap_or(default.names) }
 }
 
 fn read_proxies(section: &mut Section<'_>, domain: Option<String>) -> Proxies {

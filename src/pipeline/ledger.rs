@@ -16,7 +16,7 @@ use crate::notify::new_message_id;
 use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
 use crate::store::{
-    Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, Room, StoreError, Tx,
+    Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, Room, StoreError, Tx, Whereabouts,
 };
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
 use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook};
@@ -441,7 +441,13 @@ impl Page<'_> {
         let now = self.now.as_millisecond();
         let Occurrences { incoming, suspect, verdicts, count, threshold } = *occurrences;
         let fault = self.tx.fault(id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let after = self.tx.count_fault(id, count, now)?;
+        let report = &incoming.report;
+        let at = Whereabouts {
+            environment: report.environment.as_deref(),
+            host: report.hostname.as_deref(),
+            release: report.release.as_deref(),
+        };
+        let after = self.tx.count_fault(id, at, count, now)?;
         let decision = match suspect {
             None => Decision {
                 reason: format!("no mail: nobody's line; {NOBODY}"),

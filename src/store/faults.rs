@@ -3,13 +3,13 @@
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::{ProjectId, StoreError, Tx};
+use super::{ProjectId, StoreError, Tx, Whereabouts};
 use crate::blame::{Blame, Confidence, Place};
 use crate::report::Report;
 use crate::triage::verdict::Verdict;
 
 /// A fault's number: part of its address on the web.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FaultId(pub i64);
 
 /// One unique line and what became of it.
@@ -229,11 +229,18 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([identity], |_| Ok(())).optional()?.is_some())
     }
 
-    /// Counts occurrences of a fault; answers the count after them.
+    /// Counts occurrences of a fault, for now and for where they were seen; answers the count after them.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn count_fault(&self, id: FaultId, count: u64, now: i64) -> Result<u64, StoreError> {
+    pub fn count_fault(
+        &self,
+        id: FaultId,
+        at: Whereabouts<'_>,
+        count: u64,
+        now: i64,
+    ) -> Result<u64, StoreError> {
+        self.count_day(id, at, count, now)?;
         let sql = "
             INSERT INTO tallies (fault, hour, count) VALUES (?1, ?2, ?3)
             ON CONFLICT (fault, hour) DO UPDATE SET count = tallies.count + excluded.count";

@@ -13,7 +13,7 @@ pub enum Forgettable {
     Samples,
     /// Mails that were sent or given up.
     Mails,
-    /// How often a fault occurred in an hour. Its count stays.
+    /// How often a fault occurred in an hour and on a day. Its count stays, and so do the totals of days.
     Hours,
     /// Whole faults. That their line has had its one mail stays known.
     Faults,
@@ -41,6 +41,11 @@ impl Tx<'_> {
                      ORDER BY finished_at LIMIT ?2)"
             }
             Forgettable::Hours => {
+                let sql = "
+                    DELETE FROM days WHERE (day, fault, environment) IN
+                        (SELECT day, fault, environment FROM days WHERE day < ?1 - 86400000
+                         ORDER BY day LIMIT ?2)";
+                self.0.prepare_cached(sql)?.execute(params![before, most])?;
                 "DELETE FROM tallies WHERE (fault, hour) IN
                     (SELECT fault, hour FROM tallies WHERE hour < ?1 ORDER BY hour LIMIT ?2)"
             }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_keys.sql"),
     include_str!("migrations/0005_keep.sql"),
     include_str!("migrations/0006_tokens.sql"),
+    include_str!("migrations/0007_days.sql"),
 ];
 
 /// Applies what is missing, after a copy of what is there.
@@ -93,7 +94,7 @@ fn known() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Store;
+    use super::super::{EnvironmentId, Store};
     use super::*;
     use crate::store::Reach;
 
@@ -133,6 +134,9 @@ mod tests {
                 let mut counts = Vec::new();
                 tx.faults_between(0, 1, &Reach::All, |fault| counts.push(fault.count))?;
                 assert_eq!(counts, [3]);
+                let totals = tx.day_totals(0, 1)?.into_iter();
+                let totals: Vec<_> = totals.map(|t| (t.environment, t.occurrences, t.faults)).collect();
+                assert_eq!(totals, [(None, 3, 1), (Some(EnvironmentId::UNNAMED), 3, 1)]);
                 Ok(())
             })
             .unwrap();

@@ -80,6 +80,11 @@ impl Visitor {
         self.role >= Some(role)
     }
 
+    /// Their address; empty: nobody is signed in.
+    pub(super) fn mail(&self) -> &str {
+        self.account.as_ref().map_or("", |account| account.mail.as_str())
+    }
+
     /// Who is named as having changed something.
     pub(super) fn who(&self) -> String {
         self.account.as_ref().map_or("somebody (sign-in is off)".to_owned(), |account| account.mail.clone())
@@ -335,7 +340,7 @@ mod tests {
     use crate::pipeline::Authors;
     use crate::store::{Store, StoreError};
     use crate::triage::identity::AddressPolicy;
-    use crate::web::{Proxies, Settings};
+    use crate::web::{Proxies, Settings, WeekSettings};
 
     fn web(dir: &std::path::Path, clock: &Clock, public_url: &str) -> Web {
         let store = Store::open(dir).unwrap();
@@ -347,13 +352,8 @@ mod tests {
         };
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
         let addresses = AddressPolicy::default();
-        let settings = Settings {
-            sign_in: SignIn::Required,
-            mail,
-            addresses,
-            authors: true,
-            proxies: Proxies::default(),
-        };
+        let (proxies, week) = (Proxies::default(), WeekSettings::default());
+        let settings = Settings { sign_in: SignIn::Required, mail, addresses, authors: true, proxies, week };
         let blamer = Blamer::new(Vec::new(), crate::blame::Settings::default());
         let authors = Authors::new(store.clone(), blamer, Vec::new());
         Web::new(store, clock.clone(), outbox, authors, settings)

@@ -6,7 +6,6 @@ use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
-use super::board::answers_for;
 use super::chart::Bars;
 use super::desk::Desk;
 use super::door::{Posted, Visitor};
@@ -14,9 +13,10 @@ use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::{self, Count, When};
 use super::trace::{self, Argument, Trace, argument};
+use super::week::answers_for;
 use crate::blame::{Blame, Confidence};
 use crate::notify::plain;
-use crate::store::{Change, DeliveryState, DeliveryStatus, Fault, FaultId, FaultLine, Occurrence};
+use crate::store::{Change, DeliveryState, DeliveryStatus, Fault, FaultId, FaultLine, Occurrence, Sought};
 use crate::triage::rules::Rulebook;
 
 const HOUR: i64 = 3_600_000;
@@ -160,7 +160,7 @@ pub(super) async fn page(
     let when = |at| When { at, now };
     let line = short(&fault);
     let blame = fault.blame.as_ref();
-    let known = super::board::known_error(&book, &line, web.0.clock.now());
+    let known = super::week::known_error(&book, &line, web.0.clock.now());
     let kind = super::board::kind(&line);
     let latest = occurrences.first();
     let asked = params.given("occurrence");
@@ -241,12 +241,20 @@ pub(super) async fn view_traceback(
     let line = params.get("line_number").parse::<u32>().ok();
     let found = web
         .read(move |tx| {
-            Ok(tx.find_faults(1, &file.to_lowercase(), &visitor.reach, |fault| {
-                let Some(place) = &fault.place else { return false };
-                place.path == file.as_bytes()
-                    && line.is_none_or(|line| place.line.get() == line)
-                    && (function.is_empty() || fault.function.as_deref() == Some(function.as_str()))
-            })?)
+            let word = file.to_lowercase();
+            let sought = Sought { word: &word, ..Sought::default() };
+            Ok(tx.find_faults(
+                1,
+                &sought,
+                &visitor.reach,
+                |_| true,
+                |fault| {
+                    let Some(place) = &fault.place else { return false };
+                    place.path == file.as_bytes()
+                        && line.is_none_or(|line| place.line.get() == line)
+                        && (function.is_empty() || fault.function.as_deref() == Some(function.as_str()))
+                },
+            )?)
         })
         .await?;
     Ok(match found.first() {

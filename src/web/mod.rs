@@ -8,6 +8,7 @@
 //! Everything from a report is hostile. Templates escape; control characters and overrides of the reading
 //! direction are made visible before (`notify::plain`).
 
+mod almanac;
 mod attempts;
 mod board;
 mod chart;
@@ -30,6 +31,7 @@ mod show;
 mod sign_in;
 mod trace;
 mod trial;
+mod week;
 mod you;
 
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use jiff::civil::Weekday;
 
 use self::attempts::Attempts;
 use self::door::{Need, door};
@@ -64,6 +67,36 @@ pub struct Settings {
     pub authors: bool,
     /// What is in front of the daemon and may say who is there.
     pub proxies: Proxies,
+    /// How the week is shown.
+    pub week: WeekSettings,
+}
+
+/// How the week is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeekSettings {
+    /// The day that weeks begin on.
+    pub starts: Weekday,
+    /// What it calls developers.
+    pub names: Names,
+}
+
+impl Default for WeekSettings {
+    /// As in Flawless.
+    fn default() -> Self {
+        Self { starts: Weekday::Sunday, names: Names::default() }
+    }
+}
+
+/// What the week calls developers. A fault's own page names whom git names in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Names {
+    /// By their names.
+    #[default]
+    Shown,
+    /// By made-up ones, but oneself.
+    Pseudonyms,
+    /// Not at all: everybody is counted together.
+    Hidden,
 }
 
 /// Whether one has to sign in to see anything.
@@ -88,7 +121,7 @@ struct Inner {
     settings: Settings,
     attempts: Attempts,
     passwords: Passwords,
-    weeks: tokio::sync::Mutex<Vec<board::KeptWeek>>,
+    almanac: almanac::Almanac,
 }
 
 impl Web {
@@ -101,8 +134,8 @@ impl Web {
         authors: Authors,
         settings: Settings,
     ) -> Self {
-        let (attempts, passwords, weeks) = Default::default();
-        Self(Arc::new(Inner { store, clock, outbox, authors, settings, attempts, passwords, weeks }))
+        let (attempts, passwords, almanac) = Default::default();
+        Self(Arc::new(Inner { store, clock, outbox, authors, settings, attempts, passwords, almanac }))
     }
 
     /// Its routes, and its answer to every address that is nobody's.

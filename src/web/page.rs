@@ -75,7 +75,7 @@ impl Shell {
 
     /// Who is signed in; empty: nobody.
     pub(super) fn mail(&self) -> &str {
-        self.visitor.account.as_ref().map_or("", |account| account.mail.as_str())
+        self.visitor.mail()
     }
 }
 

@@ -35,6 +35,14 @@ impl Params {
         Some(self.get(name)).filter(|value| !value.is_empty())
     }
 
+    /// The number of a page of a long list, counted from 1. `None`: it is none.
+    pub(super) fn page(&self) -> Option<usize> {
+        match self.given("page") {
+            None => Some(1),
+            Some(text) => text.parse().ok().filter(|page| (1..=1_000_000).contains(page)),
+        }
+    }
+
     /// Whether it is said to be so.
     pub(super) fn is_on(&self, name: &str) -> bool {
         matches!(self.get(name).to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes")

@@ -4,13 +4,15 @@ use askama::Template;
 use axum::extract::{Extension, State};
 
 use super::Web;
-use super::board::{Caused, answers_for, known_error, project_name};
+use super::board::{at, kind};
 use super::door::Visitor;
 use super::page::{Answer, Shell, html};
 use super::params::Params;
-use super::show::{self, When};
+use super::show::{self, Count, When};
+use super::week::{answers_for, known_error, project_name};
 use crate::notify::plain;
-use crate::store::FaultLine;
+use crate::store::{FaultId, FaultLine, Sought};
+use crate::triage::rules::RuleId;
 
 /// Faults on the page.
 const SHOWN: usize = 100;
@@ -22,9 +24,22 @@ const QUESTION: usize = 500;
 struct SearchPage {
     shell: Shell,
     question: String,
-    found: Vec<(Caused, String, When)>,
+    found: Vec<Found>,
     more: bool,
     total: String,
+}
+
+/// A fault that was found.
+struct Found {
+    id: i64,
+    kind: String,
+    message: String,
+    at: String,
+    known: Option<RuleId>,
+    /// Who answers for it.
+    who: String,
+    count: Count,
+    when: When,
 }
 
 /// A word of a question.
@@ -36,6 +51,10 @@ enum Term {
     Author(String),
     Type(String),
     Project(String),
+    /// As it was sent, capital letters and all.
+    Environment(String),
+    Host(String),
+    Release(String),
     Known,
     Mailed,
 }
@@ -52,15 +71,24 @@ pub(super) async fn page(
     let addresses = web.0.settings.addresses.clone();
     let reach = visitor.reach.clone();
     let mut found = web
-        .read(move |tx| {
-            let (book, projects) = (tx.rulebook()?, tx.projects_within(&reach)?);
-            let known = |fault: &FaultLine| known_error(&book, fault, clock);
+        .roster(move |tx, book, roster| {
+            let projects = tx.projects_within(&reach)?;
+            let known = |fault: &FaultLine| known_error(book, fault, clock);
+            // Of most faults the roster says that they are not meant.
+            let may_be = |id: FaultId| {
+                let Some(entry) = roster.fault(id) else { return true };
+                terms.iter().all(|term| match term {
+                    Term::Known => entry.known.is_some(),
+                    Term::Author(who) => roster.people[entry.person].may_be(who),
+                    _ => true,
+                })
+            };
             let wanted = |fault: &FaultLine| {
                 terms.iter().all(|term| match term {
                     Term::Known => known(fault).is_some(),
                     Term::Project(name) => project_name(&projects, fault.project).eq_ignore_ascii_case(name),
                     Term::Author(who) => {
-                        let answers = answers_for(fault, &book, &addresses);
+                        let answers = answers_for(fault, book, &addresses);
                         holds(fault.author_name.as_deref(), who)
                             || holds(fault.author_mail.as_deref(), who)
                             || holds(answers.as_deref(), who)
@@ -68,23 +96,26 @@ pub(super) async fn page(
                     term => fits(fault, term),
                 })
             };
+            let seen: Vec<_> = terms.iter().filter_map(Term::seen).collect();
+            let sought = Sought { word: rarest(&terms), seen: &seen };
             let found = if terms.is_empty() {
                 Vec::new()
             } else {
-                tx.find_faults(SHOWN + 1, rarest(&terms), &reach, wanted)?
+                tx.find_faults(SHOWN + 1, &sought, &reach, may_be, wanted)?
             };
             let found = found.into_iter().map(|fault| {
-                let who = answers_for(&fault, &book, &addresses).unwrap_or_default();
+                let who = answers_for(&fault, book, &addresses).unwrap_or_default();
                 let when = When { at: fault.last_seen, now };
-                let caused = Caused {
-                    project: project_name(&projects, fault.project),
-                    occurrences: fault.count,
-                    new: false,
+                Found {
+                    id: fault.id.0,
+                    kind: kind(&fault),
+                    message: show::gist(fault.exception_message.as_deref()),
+                    at: at(&fault),
                     known: known(&fault),
-                    old: false,
-                    fault,
-                };
-                (caused, plain::line(&who, 254), when)
+                    who: plain::line(&who, 254),
+                    count: Count(fault.count),
+                    when,
+                }
             });
             Ok(found.collect::<Vec<_>>())
         })
@@ -100,17 +131,32 @@ pub(super) async fn page(
     })
 }
 
+impl Term {
+    /// Where a fault must have been seen.
+    fn seen(&self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Environment(name) => Some(("environment", name.clone())),
+            Self::Host(name) => Some(("host", name.clone())),
+            Self::Release(name) => Some(("release", name.clone())),
+            _ => None,
+        }
+    }
+}
+
 fn read(question: &str) -> Vec<Term> {
     let word = |word: &str| {
         let lower = word.to_lowercase();
-        let Some((name, value)) = lower.split_once(':') else { return Term::Any(lower) };
-        let value = value.to_owned();
-        match (name, value.as_str()) {
+        let Some((name, sent)) = word.split_once(':') else { return Term::Any(lower) };
+        let (value, sent) = (sent.to_lowercase(), sent.to_owned());
+        match (name.to_lowercase().as_str(), value.as_str()) {
             (_, "") => Term::Any(lower),
             ("file", _) => Term::File(value),
             ("author", _) => Term::Author(value),
             ("type", _) => Term::Type(value),
             ("project", _) => Term::Project(value),
+            ("env" | "environment", _) => Term::Environment(sent),
+            ("host", _) => Term::Host(sent),
+            ("release", _) => Term::Release(sent),
             ("is", "known") => Term::Known,
             ("is", "mailed") => Term::Mailed,
             _ => Term::Any(lower),
@@ -159,7 +205,8 @@ mod tests {
             Term::Known,
             Term::Any("http://x".into()),
             Term::Any("file:".into()),
+            Term::Environment("Live".into()),
         ];
-        assert_eq!(read("KeyError file:Shop/ is:known  http://x file:"), expected);
+        assert_eq!(read("KeyError file:Shop/ is:known  http://x file: env:Live"), expected);
     }
 }

@@ -117,6 +117,11 @@ pub(super) fn weekday(at: i64) -> String {
     Timestamp::from_millisecond(at).unwrap_or_default().strftime("%a %-d %b").to_string()
 }
 
+/// `Sun`.
+pub(super) fn day_name(at: i64) -> String {
+    Timestamp::from_millisecond(at).unwrap_or_default().strftime("%a").to_string()
+}
+
 /// A name or a path of a report, on one line.
 pub(super) fn name(text: Option<&str>) -> String {
     plain::line(text.unwrap_or_default(), 300)

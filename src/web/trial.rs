@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::Web;
-use super::board::{answers_for, at, kind};
+use super::board::{at, kind};
 use super::page::Problem;
 use super::show::{self, Count};
-use crate::store::{FaultId, FaultLine, Occurrence, Reach};
+use super::week::answers_for;
+use crate::store::{FaultId, FaultLine, Occurrence, Reach, Sought};
 use crate::triage::rules::{Code, KnownError, Rule, RuleId, Rulebook};
 
 const DAYS: i64 = 30;
@@ -44,7 +45,7 @@ impl Web {
     ) -> Result<Trial, Problem> {
         let (web, rule, reach, now) = (self.clone(), rule.clone(), reach.clone(), self.now());
         self.read(move |tx| {
-            let (from, to) = (now - DAYS * DAY, now + DAY);
+            let (from, to) = ((now / DAY - DAYS) * DAY, now + DAY);
             let mut book = tx.rulebook()?;
             book.rules.retain(|(id, _)| Some(*id) != instead_of);
             let judge = Judge::new(&web, &rule, book);
@@ -52,16 +53,16 @@ impl Web {
                 // The few faults of one file are found without going through all.
                 let word = code.filename.to_lowercase();
                 let mut hits = Hits::default();
-                for fault in tx.find_faults(usize::MAX, &word, &reach, |fault| judge.applies(fault))? {
+                let sought = Sought { word: &word, ..Sought::default() };
+                let all = |_| true;
+                for fault in tx.find_faults(usize::MAX, &sought, &reach, all, |fault| judge.applies(fault))? {
                     let count = tx.hours_of_fault(fault.id, from)?.iter().map(|(_, count)| count).sum();
                     hits.add(count, fault);
                 }
                 return Ok(hits.trial(&rule));
             }
             let mut counts: HashMap<FaultId, u64> = HashMap::new();
-            for (fault, _, count) in tx.count_by_day(from, to)? {
-                *counts.entry(fault).or_default() += count;
-            }
+            tx.day_counts(from, to, |counted| *counts.entry(counted.fault).or_default() += counted.count)?;
             // Of third-party code the responsible line says nothing: the frames below it do.
             let mut within = HashSet::new();
             if matches!(rule, Rule::ThirdPartyWhitelist(_)) {

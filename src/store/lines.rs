@@ -1,12 +1,11 @@
-//! What happened between two moments: the faults, and how often each by the day.
+//! Faults in short, as lists and searches show them.
 
+use bstr::BString;
 use rusqlite::{OptionalExtension, Row, params};
+use serde::Deserialize;
 
 use super::{FaultId, NewFault, ProjectId, Reach, StoreError, Tx};
-use crate::blame::Place;
-
-/// A day in milliseconds.
-const DAY: i64 = 24 * 3_600_000;
+use crate::blame::{Place, path_text};
 
 /// A fault in short, as lists show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,18 +40,42 @@ pub struct FaultLine {
     pub mailed_at: Option<i64>,
 }
 
-/// All that happened on one day.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DayTotal {
-    /// Occurrences.
-    pub occurrences: u64,
-    /// Faults that they are of.
-    pub faults: u64,
+/// So many faults are read one by one sooner than all are gone through.
+const FEW: usize = 1_000;
+
+/// What a fault must have to be found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sought<'a> {
+    /// In its type, message, function, code or path; in lower case. Empty: anything.
+    pub word: &'a str,
+    /// Where it must have been seen: `environment`, `host` or `release`, and its name.
+    pub seen: &'a [(&'static str, String)],
+}
+
+/// What says whose a fault is and which lists it may be on, without the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultOwner {
+    /// Its number.
+    pub id: FaultId,
+    /// The project it was reported to.
+    pub project: ProjectId,
+    /// As git shows it.
+    pub author_mail: Option<String>,
+    /// As git shows it.
+    pub author_name: Option<String>,
+    /// When git says that the line was last changed, in milliseconds since 1970 UTC.
+    pub author_time: Option<i64>,
+    /// In milliseconds since 1970 UTC.
+    pub first_seen: i64,
+    /// The function it is in.
+    pub function: Option<String>,
+    /// The file it is in, within its repository. `None`: nobody's line.
+    pub path: Option<BString>,
 }
 
 impl Tx<'_> {
-    /// Shows `visit` every fault within `reach` that occurred in `[from, to)`, by number; one at a time, for there may be
-    /// very many.
+    /// Shows `visit` every fault within `reach` that occurred on a day that begins in `[from, to)`, by number;
+    /// one at a time, for there may be very many.
     ///
     /// # Errors
     /// What SQLite says.
@@ -66,7 +89,7 @@ impl Tx<'_> {
         let sql = "
             SELECT id, project, place, function, code, exception_type, exception_message, author_name,
                 author_mail, author_time, count, first_seen, last_seen, mailed_at
-            FROM faults WHERE id IN (SELECT fault FROM tallies WHERE hour >= ?1 AND hour < ?2) ORDER BY id";
+            FROM faults WHERE id IN (SELECT fault FROM days WHERE day >= ?1 AND day < ?2) ORDER BY id";
         let mut statement = self.0.prepare_cached(sql)?;
         let mut rows = statement.query(params![from, to])?;
         while let Some(row) = rows.next()? {
@@ -77,52 +100,64 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Occurrences of each fault on each day in `[from, to)`; days are counted from `from`, the first is 0.
+    /// Shows `visit` whose each fault is that has a number above `after`; one at a time, for there may be
+    /// very many.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn count_by_day(&self, from: i64, to: i64) -> Result<Vec<(FaultId, usize, u64)>, StoreError> {
-        let sql = "
-            SELECT fault, (hour - ?1) / ?3 AS day, SUM(count) FROM tallies
-            WHERE hour >= ?1 AND hour < ?2 GROUP BY fault, day";
+    pub fn fault_owners(
+        &self,
+        after: FaultId,
+        mut visit: impl FnMut(FaultOwner) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        #[derive(Deserialize)]
+        struct InFile {
+            #[serde(with = "path_text")]
+            path: BString,
+        }
+        // All of them stand in an index of their own, which the plus has SQLite go through as a whole; a few
+        // new ones are found by number.
+        let sql = if after.0 == 0 {
+            "SELECT id, project, author_mail, author_name, author_time, first_seen, function, place
+             FROM faults WHERE +id > ?1"
+        } else {
+            "SELECT id, project, author_mail, author_name, author_time, first_seen, function, place
+             FROM faults WHERE id > ?1"
+        };
         let mut statement = self.0.prepare_cached(sql)?;
-        let read = |row: &Row<'_>| Ok((FaultId(row.get(0)?), row.get(1)?, row.get(2)?));
-        Ok(statement.query_map(params![from, to, DAY], read)?.collect::<Result<_, _>>()?)
+        let mut rows = statement.query([after.0])?;
+        while let Some(row) = rows.next()? {
+            let place = row.get_ref(7)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+            let file: Option<InFile> = place.map(serde_json::from_str).transpose()?;
+            visit(FaultOwner {
+                id: FaultId(row.get(0)?),
+                project: ProjectId(row.get(1)?),
+                author_mail: row.get(2)?,
+                author_name: row.get(3)?,
+                author_time: row.get(4)?,
+                first_seen: row.get(5)?,
+                function: row.get(6)?,
+                path: file.map(|file| file.path),
+            })?;
+        }
+        Ok(())
     }
 
-    /// What happened within `reach` on each of `days` days from `from` on.
+    /// How many faults there are.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn day_totals(&self, from: i64, days: usize, reach: &Reach) -> Result<Vec<DayTotal>, StoreError> {
-        // Without the join, it is answered from an index alone.
-        let sql = match reach {
-            Reach::All => {
-                "
-                SELECT (hour - ?1) / ?3 AS day, SUM(count), COUNT(DISTINCT fault), 0 AS project FROM tallies
-                WHERE hour >= ?1 AND hour < ?2 GROUP BY day"
-            }
-            Reach::Only(_) => {
-                "
-                SELECT (t.hour - ?1) / ?3 AS day, SUM(t.count), COUNT(DISTINCT t.fault), f.project
-                FROM tallies t JOIN faults f ON f.id = t.fault
-                WHERE t.hour >= ?1 AND t.hour < ?2 GROUP BY day, f.project"
-            }
-        };
-        let mut totals = vec![DayTotal::default(); days];
-        let to = from + i64::try_from(days).unwrap_or(0) * DAY;
-        let mut statement = self.0.prepare_cached(sql)?;
-        let mut rows = statement.query(params![from, to, DAY])?;
-        while let Some(row) = rows.next()? {
-            if let Some(total) = totals.get_mut(row.get::<_, usize>(0)?)
-                && reach.has(ProjectId(row.get(3)?))
-            {
-                // A fault is of one project, so those of several add up.
-                total.occurrences += row.get::<_, u64>(1)?;
-                total.faults += row.get::<_, u64>(2)?;
-            }
-        }
-        Ok(totals)
+    pub fn count_faults(&self) -> Result<usize, StoreError> {
+        Ok(self.0.prepare_cached("SELECT COUNT(*) FROM faults")?.query_row([], |row| row.get(0))?)
+    }
+
+    /// A fault's source line.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn fault_code(&self, id: FaultId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT code FROM faults WHERE id = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([id.0], |row| row.get(0)).optional()?.flatten())
     }
 
     /// Occurrences of one fault by the hour (its start) from `from` on, earliest first.
@@ -136,46 +171,74 @@ impl Tx<'_> {
         Ok(statement.query_map(params![fault.0, from], read)?.collect::<Result<_, _>>()?)
     }
 
-    /// The faults within `reach` seen last for which `wanted` says so, latest first, at most `limit`. Where `word` (in
-    /// lower case) is not empty, they hold it in their type, message, function, code or path.
+    /// The faults within `reach` seen last that are as `sought` says and for which `wanted` says so, latest
+    /// first, at most `limit`. `may_be` is asked first, and spares reading those that it says no of.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn find_faults(
         &self,
         limit: usize,
-        word: &str,
+        sought: &Sought<'_>,
         reach: &Reach,
+        may_be: impl Fn(FaultId) -> bool,
         wanted: impl Fn(&FaultLine) -> bool,
     ) -> Result<Vec<FaultLine>, StoreError> {
-        let wanted = |fault: &FaultLine| reach.has(fault.project) && wanted(fault);
+        let fitting = |id: FaultId| {
+            for (kind, value) in sought.seen {
+                if !self.is_seen(id, kind, value)? {
+                    return Ok(None);
+                }
+            }
+            let line = self.fault_line(id)?;
+            Ok::<_, StoreError>(line.filter(|fault| reach.has(fault.project) && wanted(fault)))
+        };
+        let mut few = self.faults_with_word(sought.word)?;
+        for (kind, value) in sought.seen {
+            few = if few.is_some() { few } else { self.faults_seen(kind, value)? };
+        }
         let mut found = Vec::new();
-        if let Some(ids) = self.faults_with_word(word)? {
-            for id in ids {
-                found.extend(self.fault_line(id)?.filter(&wanted));
+        if let Some(ids) = few {
+            for id in ids.into_iter().filter(|id| may_be(*id)) {
+                found.extend(fitting(id)?);
             }
             found.sort_by_key(|fault| std::cmp::Reverse((fault.last_seen, fault.id)));
             found.truncate(limit);
             return Ok(found);
         }
-        let sql = "
-            SELECT id, project, place, function, code, exception_type, exception_message, author_name,
-                author_mail, author_time, count, first_seen, last_seen, mailed_at
-            FROM faults ORDER BY last_seen DESC";
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.0.prepare_cached("SELECT id FROM faults ORDER BY last_seen DESC")?;
         let mut rows = statement.query([])?;
         while found.len() < limit
             && let Some(row) = rows.next()?
         {
-            found.extend(Some(fault_line(row)?).filter(&wanted));
+            let id = FaultId(row.get(0)?);
+            if may_be(id) {
+                found.extend(fitting(id)?);
+            }
         }
         Ok(found)
+    }
+
+    fn is_seen(&self, id: FaultId, kind: &str, value: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM sightings WHERE fault = ?1 AND kind = ?2 AND value = ?3";
+        let found =
+            self.0.prepare_cached(sql)?.query_row(params![id.0, kind, value], |_| Ok(())).optional()?;
+        Ok(found.is_some())
+    }
+
+    /// The faults that were seen in a host, release or environment. `None`: so many that going through all
+    /// faults from the latest on finds some sooner.
+    fn faults_seen(&self, kind: &str, value: &str) -> Result<Option<Vec<FaultId>>, StoreError> {
+        let sql = "SELECT fault FROM sightings WHERE kind = ?1 AND value = ?2 LIMIT ?3";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let ids = statement.query_map(params![kind, value, FEW + 1], |row| row.get(0).map(FaultId))?;
+        let ids = ids.collect::<Result<Vec<_>, _>>()?;
+        Ok((ids.len() <= FEW).then_some(ids))
     }
 
     /// The faults that hold a word. `None`: there is none, or none that is fit to be looked for, or so many hold it that going through all
     /// faults from the latest on finds some sooner.
     fn faults_with_word(&self, word: &str) -> Result<Option<Vec<FaultId>>, StoreError> {
-        const FEW: usize = 1_000;
         const LONG: usize = 1_000;
         if word.is_empty() || word.len() > LONG {
             return Ok(None);
@@ -189,7 +252,11 @@ impl Tx<'_> {
         Ok((ids.len() <= FEW).then_some(ids))
     }
 
-    fn fault_line(&self, id: FaultId) -> Result<Option<FaultLine>, StoreError> {
+    /// A fault in short.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn fault_line(&self, id: FaultId) -> Result<Option<FaultLine>, StoreError> {
         let sql = "
             SELECT id, project, place, function, code, exception_type, exception_message, author_name,
                 author_mail, author_time, count, first_seen, last_seen, mailed_at
@@ -223,6 +290,7 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn remove_fault(&self, id: FaultId) -> Result<bool, StoreError> {
+        self.uncount_days(id)?;
         Ok(self.0.prepare_cached("DELETE FROM faults WHERE id = ?1")?.execute([id.0])? == 1)
     }
 
