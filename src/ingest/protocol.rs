@@ -66,7 +66,7 @@ impl Protocol {
         let one = |report: Report| Decoded { event_id: report.client_id.clone(), reports: vec![report] };
         let many = |reports| Decoded { reports, event_id: None };
         match self {
-            Self::Blamed => Form::of(content_type, body).decode(body).map(many),
+            Self::Blamed => Form::of(content_type).decode(body).map(many),
             Self::SentryEnvelope => {
                 let envelope = sentry::decode_envelope(body)?;
                 Ok(Decoded { reports: envelope.reports, event_id: envelope.event_id })
@@ -263,16 +263,18 @@ pub fn decode_any(body: &[u8]) -> Result<Vec<Report>, DecodeError> {
 enum Form {
     Json,
     Text,
+    /// Nobody says; it looks like one of them.
+    Any,
 }
 
 impl Form {
-    fn of(content_type: &str, body: &[u8]) -> Self {
+    fn of(content_type: &str) -> Self {
         if is_json(content_type) {
             Self::Json
         } else if content_type.trim_start().to_ascii_lowercase().starts_with("text/") {
             Self::Text
         } else {
-            Self::sniff(body)
+            Self::Any
         }
     }
 
@@ -289,6 +291,13 @@ impl Form {
         let reports = match self {
             Self::Json => own_json::decode(body)?,
             Self::Text => text::decode(body)?,
+            Self::Any => match Self::sniff(body) {
+                // A record of a structured log is JSON, too.
+                Self::Json => {
+                    own_json::decode(body).or_else(|error| text::decode(body).map_err(|_| error))?
+                }
+                _ => text::decode(body)?,
+            },
         };
         if reports.is_empty() {
             return Err(DecodeError::whole(DecodeErrorKind::Nothing, "the list of reports is empty"));
@@ -303,15 +312,24 @@ mod tests {
 
     #[test]
     fn a_body_tells_its_form_where_its_header_does_not() {
-        let check = |kind: &str, body: &str, expected| {
-            assert_eq!(Form::of(kind, body.as_bytes()), expected, "{kind} {body}");
-        };
-        check("application/json; charset=utf-8", "Traceback", Form::Json);
-        check("text/plain", "{}", Form::Text);
-        check("application/x-www-form-urlencoded", " {\"traceback\": []}", Form::Json);
-        check("", "[ {\"traceback\": []}]", Form::Json);
-        check("", "[2026-11-20] Traceback (most recent call last):", Form::Text);
-        check("", "Traceback (most recent call last):", Form::Text);
+        for (kind, form) in [
+            ("application/json; charset=utf-8", Form::Json),
+            ("text/plain", Form::Text),
+            ("application/x-www-form-urlencoded", Form::Any),
+            ("", Form::Any),
+        ] {
+            assert_eq!(Form::of(kind), form, "{kind}");
+        }
+        for (body, form) in [
+            (" {\"traceback\": []}", Form::Json),
+            ("[ {\"traceback\": []}]", Form::Json),
+            ("[2026-11-20] Traceback (most recent call last):", Form::Text),
+            ("Traceback (most recent call last):", Form::Text),
+        ] {
+            assert_eq!(Form::sniff(body.as_bytes()), form, "{body}");
+        }
+        let record = r#"{"level": "error", "err": {"stack": "TypeError: x\n    at f (/srv/a.js:1:2)"}}"#;
+        assert_eq!(decode_any(record.as_bytes()).unwrap()[0].protocol, "javascript-text");
     }
 
     #[test]

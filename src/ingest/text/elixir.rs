@@ -6,9 +6,16 @@ use crate::report::Frame;
 
 /// The error that begins in line `at`.
 pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
-    let (_, said) = lines[at].split_once("** (")?;
+    let (before, said) = lines[at].split_once("** (")?;
     let (kind, message) = said.split_once(')')?;
-    if kind.is_empty() || kind.contains(' ') && !kind.starts_with("EXIT from") {
+    // Told of a process that it was linked to: what happened there stands below, further in.
+    let is_exit = kind.starts_with("EXIT from");
+    if is_exit && lines.get(at + 1).is_some_and(|line| line.trim_start().starts_with("** (")) {
+        return Some(Found { start: at, next: at + 1, exceptions: Vec::new(), remarks: Vec::new() });
+    }
+    let margin = if before.trim().is_empty() { before } else { "" };
+    let frame_of = |line: &str| frame_of(line.strip_prefix(margin)?);
+    if kind.is_empty() || kind.contains(' ') && !is_exit {
         return None;
     }
     let mut message = message.trim().to_owned();

@@ -25,7 +25,9 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     } else {
         messages.push(panic_of(line)?);
         let ahead = lines[at + 1..].iter().take(MOST_LINES).position(|line| is_goroutine(line))?;
-        for line in &lines[at + 1..at + 1 + ahead] {
+        // Of a fatal error, the stack of the runtime itself may stand before that of the goroutine.
+        let said = lines[at + 1..at + 1 + ahead].iter().take_while(|line| line.trim() != "runtime stack:");
+        for line in said {
             match (panic_of(line.trim_start()), messages.last_mut()) {
                 (Some(panic), _) => messages.push(panic),
                 (None, Some((_, message))) if !line.trim().is_empty() => *message += &format!("\n{line}"),
@@ -88,7 +90,18 @@ fn is_goroutine(line: &str) -> bool {
 /// Pairs of lines: `main.(*Order).Name(0xc000)` and `    /srv/app/main.go:20 +0x88`.
 fn frames(lines: &[&str], next: &mut usize) -> Vec<Frame> {
     let mut stack = Stack::default();
-    while let (Some(name), Some(place)) = (lines.get(*next), lines.get(*next + 1))
+    // Of a stack that overflowed, the middle is left out.
+    let is_gap = |line: &&&str| line.starts_with("...") && line.ends_with(" elided...");
+    loop {
+        *next += usize::from(lines.get(*next).filter(is_gap).is_some());
+        let Some(frame) = frame(lines, *next) else { return stack.into_vec() };
+        stack.push(frame);
+        *next += 2;
+    }
+}
+
+fn frame(lines: &[&str], at: usize) -> Option<Frame> {
+    if let (Some(name), Some(place)) = (lines.get(at), lines.get(at + 1))
         && let Some(place) = place.strip_prefix(['\t', ' ']).map(str::trim)
         && let Some((file, number)) = place.split(" +0x").next().unwrap_or(place).rsplit_once(':')
         && let Ok(line) = number.parse()
@@ -98,8 +111,7 @@ fn frames(lines: &[&str], next: &mut usize) -> Vec<Frame> {
             None => name.rfind('(').map_or(*name, |arguments| &name[..arguments]),
         };
         let function = Some(function.to_owned());
-        stack.push(Frame { file: file.to_owned(), line: Some(line), function, ..Frame::default() });
-        *next += 2;
+        return Some(Frame { file: file.to_owned(), line: Some(line), function, ..Frame::default() });
     }
-    stack.into_vec()
+    None
 }

@@ -22,6 +22,9 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     }
     frame_of(lines[at])?;
     let (start, kind, message) = header(lines, at, from);
+    if let Some(aggregate) = aggregate_above(lines, start, from) {
+        return parse_aggregate(lines, aggregate);
+    }
     let mut next = at;
     let mut thrown = (frames(lines, &mut next), kind, message);
     let mut behind = Nested::default();
@@ -39,6 +42,25 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     exceptions.extend(behind.causes.into_iter().rev());
     exceptions.push(into_exception(thrown));
     Some(Found { start, next, exceptions, remarks: Vec::new() })
+}
+
+/// The line of an error that has no frames of its own, only the members of which the first begins in line `at`.
+fn aggregate_above(lines: &[&str], at: usize, from: usize) -> Option<usize> {
+    let above = at.checked_sub(2).filter(|&above| above >= from && lines[at - 1].trim() == "[errors]: [")?;
+    (lines[above].trim_end().ends_with("] {") && kind_at(lines[above]).is_some()).then_some(above)
+}
+
+/// `[AggregateError: All promises were rejected] {`, then `[errors]: [` and the members.
+fn parse_aggregate(lines: &[&str], at: usize) -> Option<Found> {
+    let header = &lines[at][kind_at(lines[at])?..];
+    let (kind, message) = split_header(header.trim_end().strip_suffix("] {")?);
+    let mut behind = Nested::default();
+    let mut next = at + 1;
+    behind.read(lines, &mut next);
+    let mut exceptions = behind.members;
+    exceptions.extend(behind.causes.into_iter().rev());
+    exceptions.push(into_exception((Stack::default(), kind, message)));
+    Some(Found { start: at, next, exceptions, remarks: Vec::new() })
 }
 
 fn into_exception((stack, kind, message): (Stack, Option<String>, Option<String>)) -> Exception {

@@ -87,8 +87,9 @@ pub(super) fn unprefixed(text: &str) -> Vec<&str> {
             continue;
         };
         // The message stands before the first frame, so before the line that told us the prefix.
+        let is_quoted = is_indentation(prefix);
         for line in out.iter_mut().rev().take(GAP) {
-            match strip(line, prefix) {
+            match strip(line, prefix).filter(|_| !is_quoted) {
                 Some(rest) => *line = rest,
                 None => break,
             }
@@ -103,7 +104,7 @@ pub(super) fn unprefixed(text: &str) -> Vec<&str> {
                 }
                 _ => gap += 1,
             }
-            if gap > GAP {
+            if gap > if is_quoted { 0 } else { GAP } {
                 break;
             }
         }
@@ -135,10 +136,18 @@ impl<'a> Numbers<'a> {
     }
 }
 
+fn is_indentation(prefix: &str) -> bool {
+    !prefix.is_empty() && prefix.bytes().all(|byte| byte == b' ')
+}
+
 /// What stands before the traceback in line `at` and also begins one of its neighbours.
 fn prefix_of<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
     let line = lines[at];
     let prefix = &line[..MARKER.find(line)?.start()];
+    if is_indentation(prefix) && line[prefix.len()..].starts_with("Traceback ") {
+        // A traceback that is quoted as a whole: by doctest, in YAML.
+        return lines.get(at + 1)?.strip_prefix(prefix)?.starts_with("  File \"").then_some(prefix);
+    }
     // Without a letter or digit it is the margin of a Python exception group, or indentation.
     if prefix.len() > LONGEST_PREFIX || !prefix.contains(char::is_alphanumeric) {
         return None;

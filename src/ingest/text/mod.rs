@@ -82,6 +82,8 @@ static BEGINNING: LazyLock<Regex> = LazyLock::new(|| {
         ":in ",
         ": syntax error",
         "Uncaught ",
+        "Stack trace:",
+        r"\[stacktrace\]",
         r"\*\* \(",
         "Sanitizer: ",
         r"\(Use `node",

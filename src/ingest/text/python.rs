@@ -163,7 +163,8 @@ impl<'a> Reader<'a> {
         let rest = (0..lines).filter_map(|ahead| self.peek(ahead, margin));
         let message = std::iter::once(message).chain(rest).collect::<Vec<_>>().join("\n");
         self.at += lines;
-        let message = message.trim_end().to_owned();
+        // A traceback of another process is quoted by `"""` lines.
+        let message = message.trim_end().trim_end_matches("\n\"\"\"").to_owned();
         (Some(kind.to_owned()), Some(message).filter(|message| !message.is_empty()))
     }
 
@@ -174,14 +175,13 @@ impl<'a> Reader<'a> {
         for ahead in 0..MOST_MESSAGE_LINES {
             let Some(line) = self.peek(ahead, margin) else { break };
             if self.is_separator(ahead, margin) {
-                // What stands before such a sentence is all of the exception, blank lines or not.
+                // What stands before such a sentence is all of the exception: blank lines, a quoted frame.
                 return ahead;
             }
-            let is_other =
-                line.trim_end().ends_with(HEADER) || parse_frame(line).is_some() || is_log_line(line);
-            if is_other {
+            if line.trim_end().ends_with(HEADER) {
                 break;
             }
+            may_have_ended |= parse_frame(line).is_some() || is_log_line(line);
             may_have_ended |= margin.is_none() && line.trim().is_empty();
             if !may_have_ended {
                 end = ahead + 1;

@@ -87,17 +87,30 @@ fn block(lines: &[&str], at: usize, raising: Frame) -> Option<(Exception, usize)
 
 /// ` 4: from a.rb:5:in 'f'` lines, then the error.
 fn parse_callers_first(lines: &[&str], at: usize) -> Option<Found> {
-    let mut stack = Stack::default();
+    let mut exceptions = Vec::new();
     let mut next = at;
-    while let Some(frame) = lines.get(next).and_then(|line| numbered_frame(line)) {
-        stack.push(frame);
+    loop {
+        let mut stack = Stack::default();
+        while let Some(frame) = lines.get(next).and_then(|line| numbered_frame(line)) {
+            stack.push(frame);
+            next += 1;
+        }
+        let (raising, rest) = split_frame(lines.get(next)?)?;
+        let (kind, mut message) = split_message(rest)?;
+        stack.push(raising);
         next += 1;
+        // What followed from it has numbered callers too, perhaps behind further lines of the message.
+        let more = lines[next..].iter().take(MOST_MESSAGE_LINES).take_while(|line| !line.trim().is_empty());
+        let more = more.clone().position(|line| numbered_frame(line).is_some());
+        for line in &lines[next..next + more.unwrap_or(0)] {
+            message = format!("{message}\n{line}");
+        }
+        exceptions.push(stack.into_exception(Some(kind), Some(message)));
+        next += more.unwrap_or(0);
+        if more.is_none() || exceptions.len() == MOST_CAUSES {
+            return Some(Found { start: at, next, exceptions, remarks: Vec::new() });
+        }
     }
-    let (raising, rest) = split_frame(lines.get(next)?)?;
-    let (kind, message) = split_message(rest)?;
-    stack.push(raising);
-    let exceptions = vec![stack.into_exception(Some(kind), Some(message))];
-    Some(Found { start: at, next: next + 1, exceptions, remarks: Vec::new() })
 }
 
 /// Bare frames below a message: `message (Class)` of Logger, `Class (message):` of Rails, `Class: message`.
