@@ -4,9 +4,10 @@
 mod daemon;
 #[path = "support/git.rs"]
 mod git;
+#[path = "support/tools.rs"]
+mod tools;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use daemon::{Daemon, mailed, run};
@@ -39,23 +40,6 @@ def failed(error):
 app.test_client().get("/price?name=cofee")
 "#;
 
-/// A Python that has Flask, as `scripts/test` makes one; `None`, with a line that says so, where there is none.
-fn python() -> Option<PathBuf> {
-    let given = std::env::var_os("BLAMED_TEST_PYTHON").map(PathBuf::from);
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-python/bin/python");
-    let python = given.unwrap_or_else(default);
-    let has_flask = || Command::new(&python).args(["-c", "import flask"]).status().is_ok_and(|s| s.success());
-    if python.exists() && has_flask() {
-        return Some(python);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no Python with Flask at {}", python.display());
-    let _ = writeln!(
-        std::io::stderr(),
-        "skipped: Flask, for want of a Python that has it (scripts/test makes one)"
-    );
-    None
-}
-
 fn shell(folder: &Path, arguments: &[&str]) {
     let output = git::git(folder).args(arguments).output().unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -63,7 +47,9 @@ fn shell(folder: &Path, arguments: &[&str]) {
 
 #[test]
 fn a_flask_application_fails_and_its_author_has_one_mail() {
-    let (Some(python), Some(bundle)) = (python(), git::bundle("flask.bundle")) else { return };
+    let (Some(python), Some(bundle)) = (tools::python("flask", "Flask"), git::bundle("flask.bundle")) else {
+        return;
+    };
     let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let flask = folder.path().join("flask");
     shell(folder.path(), &["clone", "--quiet", bundle.to_str().unwrap(), "flask"]);

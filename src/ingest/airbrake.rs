@@ -22,8 +22,7 @@ const ROOT: &str = "/PROJECT_ROOT";
 /// If it is not a JSON object with at least one error in it.
 pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
     let notice: WireNotice = lenient::parse(bytes)?;
-    let root =
-        notice.context.get("rootDirectory").and_then(Value::as_str).map(|root| root.trim_end_matches('/'));
+    let root = notice.context.get("rootDirectory").and_then(Value::as_str);
     let exceptions: Vec<Exception> = notice
         .errors
         .0
@@ -88,6 +87,15 @@ wire! {
     }
 }
 
+/// The file with the project's real directory in it.
+fn put_back(file: String, root: Option<&str>) -> String {
+    match root {
+        // pybrake writes it for every slash then.
+        Some("/") => file.replace(ROOT, "/"),
+        _ => lenient::rooted(file, ROOT, root),
+    }
+}
+
 impl WireError {
     fn into_exception(self, root: Option<&str>) -> Exception {
         let stack = self.backtrace.0.filter_map(|frame| frame.into_frame(root)).reversed();
@@ -100,7 +108,7 @@ impl WireFrame {
     fn into_frame(self, root: Option<&str>) -> Option<Frame> {
         let (file, function) = (self.file.0.unwrap_or_default(), self.function.filled());
         let mut frame = Frame {
-            file: lenient::rooted(file, ROOT, root),
+            file: put_back(file, root),
             line: self.line.line(),
             column: self.column.line(),
             function,

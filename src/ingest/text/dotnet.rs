@@ -43,7 +43,7 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     // Further members of an aggregate have failed on their own; the first is the inner one above.
     while is_member_at(lines, next) {
         let is_end = |line: &&str| line.trim_end().ends_with("<---");
-        let Some(length) = lines[next..].iter().take(MOST_MEMBER_LINES).position(|line| is_end(&line)) else {
+        let Some(length) = lines[next..].iter().take(MOST_MEMBER_LINES).position(is_end) else {
             break;
         };
         let block = &lines[next..=next + length];

@@ -34,7 +34,7 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     // The message may have several lines; the trace begins below it.
     let mut next = at + 1;
     take_message(lines, &mut next, &mut header)?;
-    Some(parse_chain(lines, at, next, header)?)
+    parse_chain(lines, at, next, header)
 }
 
 /// Adds the message's further lines to a header, up to and with the line that begins the trace.

@@ -1,0 +1,18 @@
+import os
+
+import flawless.client
+from flawless.client.decorators import wrap_function
+
+flawless.client.set_hostports([os.environ["FLAWLESS"]])
+
+
+def count(shelf):
+    return int(shelf["books"])
+
+
+@wrap_function(reraise_exception=False)
+def job():
+    return count({"books": "many"})
+
+
+job()
