@@ -12,7 +12,8 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
@@ -229,12 +230,22 @@ fn decoded(text: &str) -> Option<String> {
 
 impl Mirror {
     /// Makes the mirror what the other side has now. Blocks, for at most `timeout` and what tidying up takes;
-    /// ends early once `stop` is true. Two fetches of one mirror at once are not for anybody.
+    /// ends early once `stop` is true. `hear` is told how far it is, in git's words, if it is given. Two fetches
+    /// of one mirror at once are not for anybody, and the second one fails.
     ///
     /// # Errors
     /// Why there is nothing new. What was fetched before stays.
-    pub fn fetch(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), FetchError> {
-        self.refresh(timeout, stop).map_err(|failed| {
+    pub fn fetch(
+        &self,
+        timeout: Duration,
+        stop: &AtomicBool,
+        hear: Option<&mut dyn FnMut(&str)>,
+    ) -> Result<(), FetchError> {
+        let fetched = Work::begin(&self.folder).and_then(|work| {
+            self.refresh(&work, timeout, stop, hear)?;
+            Ok(work)
+        });
+        let work = fetched.map_err(|failed| {
             let url = self.url.shown.clone();
             match failed {
                 Failed::TooSlow(_) => FetchError::TooSlow { url, seconds: timeout.as_secs() },
@@ -242,30 +253,38 @@ impl Mirror {
                 Failed::Said(reason) => FetchError::Failed { url, reason: self.url.redact(&reason) },
             }
         })?;
-        self.tidy(stop);
+        self.tidy(&work, stop);
         Ok(())
     }
 
-    fn refresh(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), Failed> {
+    fn refresh(
+        &self,
+        work: &Work,
+        timeout: Duration,
+        stop: &AtomicBool,
+        hear: Option<&mut dyn FnMut(&str)>,
+    ) -> Result<(), Failed> {
         let deadline = Instant::now() + timeout;
         let left = || deadline.saturating_duration_since(Instant::now());
         let is_new = !self.folder.exists();
         let folder = if is_new { self.folder.with_extension("new") } else { self.folder.clone() };
+        work.clear(&folder)?;
         if !folder.join("HEAD").exists() {
             fs::create_dir_all(&folder)?;
-            program::run(git(&folder, &["init", "--quiet", "--bare", "--template="]), left(), stop)?;
+            let init = ["init", "--quiet", "--bare", "--template="];
+            program::run(work.git(&folder, &init)?, left(), stop)?;
         }
         let far = |arguments: &[&str], refs: &[&str]| {
-            let mut command = git(&folder, arguments);
+            let mut command = work.git(&folder, arguments)?;
             command.arg("--").arg(&self.url.shown).args(refs);
             without_questions(&mut command);
             self.url.sign_in(&mut command);
-            command
+            Ok::<_, Failed>(command)
         };
-        let head = program::run(far(&["ls-remote", "--quiet", "--symref"], &["HEAD"]), left(), stop)?;
+        let head = program::run(far(&["ls-remote", "--quiet", "--symref"], &["HEAD"])?, left(), stop)?;
         let fetch = [
             "fetch",
-            "--quiet",
+            if hear.is_some() { "--progress" } else { "--quiet" },
             "--prune",
             "--no-tags",
             "--no-auto-maintenance",
@@ -274,9 +293,18 @@ impl Mirror {
         ];
         // Tags by name, so that one that was moved is moved here too.
         let refs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
-        program::run(far(&fetch, &refs), left(), stop)?;
+        let fetch = far(&fetch, &refs)?;
+        match hear {
+            // Of all that it says, that.
+            Some(hear) => drop(program::run_heard(fetch, left(), stop, &mut |words| {
+                if words.contains('%') {
+                    hear(words);
+                }
+            })?),
+            None => drop(program::run(fetch, left(), stop)?),
+        }
         let head = String::from_utf8_lossy(&head);
-        let local = |arguments: &[&str]| program::run(git(&folder, arguments), left(), stop);
+        let local = |arguments: &[&str]| program::run(work.git(&folder, arguments)?, left(), stop);
         match Head::of(&head) {
             Some(Head::Branch(branch)) => drop(local(&["symbolic-ref", "HEAD", branch])?),
             Some(Head::Commit(id)) => drop(local(&["update-ref", "--no-deref", "HEAD", id])?),
@@ -290,19 +318,20 @@ impl Mirror {
     }
 
     /// What makes reading fast. That it fails is no reason not to read.
-    fn tidy(&self, stop: &AtomicBool) {
+    fn tidy(&self, work: &Work, stop: &AtomicBool) {
         let tidying = [
             // Nothing is thrown away: what ran before a branch was rewritten may still be asked for.
             &["-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "-c", "gc.pruneExpire=never"][..],
             &[],
         ];
-        let work = [
+        let chores = [
             &["gc", "--auto", "--quiet"][..],
             &["commit-graph", "write", "--reachable", "--changed-paths", "--split", "--no-progress"],
         ];
-        for (settings, arguments) in tidying.into_iter().zip(work) {
+        for (settings, arguments) in tidying.into_iter().zip(chores) {
             let all = [settings, arguments].concat();
-            match program::run(git(&self.folder, &all), PATIENCE, stop) {
+            let done = work.git(&self.folder, &all).map_err(Failed::from);
+            match done.and_then(|command| program::run(command, PATIENCE, stop)) {
                 Ok(_) | Err(Failed::Stopped) => {}
                 Err(error) => {
                     let (repository, what) = (&self.name, arguments[0]);
@@ -311,6 +340,66 @@ impl Mirror {
             }
         }
     }
+}
+
+/// The right to work on a mirror: one at a time. It is a lock on a file, which every git that is started here
+/// holds as well (it is their standard input), so that one which outlives a killed daemon keeps it.
+struct Work(fs::File);
+
+impl Work {
+    fn begin(mirror: &Path) -> Result<Self, Failed> {
+        let file = mirror.with_extension("work");
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // Held for reading as well: it is read as an empty input.
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Failed::Said("a git that was begun earlier is still at work on the mirror".to_owned()))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    fn git(&self, folder: &Path, arguments: &[&str]) -> io::Result<Command> {
+        let mut command = git(folder, arguments);
+        command.stdin(self.0.try_clone()?);
+        Ok(command)
+    }
+
+    /// Removes what a killed git left in a mirror: its locks, with which no other git gets on, and packs that
+    /// were never finished.
+    fn clear(&self, folder: &Path) -> io::Result<()> {
+        let is_lock = |name: &str| name.ends_with(".lock");
+        let is_half = |name: &str| name.starts_with("tmp_") || is_lock(name);
+        clear(folder, false, &is_lock)?;
+        clear(&folder.join("refs"), true, &is_lock)?;
+        clear(&folder.join("objects/info"), true, &is_lock)?;
+        clear(&folder.join("objects/pack"), false, &is_half)
+    }
+}
+
+/// Removes the files in `folder` whose names are `unwanted`; also those in folders below it if it is to be
+/// `deep`.
+fn clear(folder: &Path, deep: bool, unwanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if deep {
+                clear(&entry.path(), deep, unwanted)?;
+            }
+        } else if unwanted(&entry.file_name().to_string_lossy()) {
+            tracing::info!(file = %entry.path().display(), "left behind by a git that was killed; removed");
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What the other side has checked out.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -59,12 +60,29 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Runs `command` to its end and returns what it printed. After `patience`, or once `stop` is true, it is
 /// ended together with everything that it started.
-pub(super) fn run(mut command: Command, patience: Duration, stop: &AtomicBool) -> Result<Vec<u8>, Failed> {
+pub(super) fn run(command: Command, patience: Duration, stop: &AtomicBool) -> Result<Vec<u8>, Failed> {
+    run_heard(command, patience, stop, &mut |_| {})
+}
+
+/// Likewise; `hear` is told on the way what it says last.
+pub(super) fn run_heard(
+    mut command: Command,
+    patience: Duration,
+    stop: &AtomicBool,
+    hear: &mut dyn FnMut(&str),
+) -> Result<Vec<u8>, Failed> {
     // Files, not pipes: whatever git leaves behind cannot keep us waiting.
     let (mut printed, mut said) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.stdout(printed.try_clone()?).stderr(said.try_clone()?).process_group(0);
     let mut running = command.spawn().map_err(|error| Failed::Said(format!("git: {error}")))?;
-    let status = wait(&mut running, patience, stop)?;
+    let mut heard = 0;
+    let status = wait(&mut running, patience, stop, &mut || {
+        // What cannot be heard is not missed.
+        if let Ok((said, end)) = last_said(&said, heard) {
+            heard = end;
+            said.iter().for_each(|said| hear(said));
+        }
+    })?;
     if !status.success() {
         let words = end_of(&mut said)?;
         return Err(Failed::Said(if words.is_empty() { status.to_string() } else { words }));
@@ -75,7 +93,12 @@ pub(super) fn run(mut command: Command, patience: Duration, stop: &AtomicBool) -
     Ok(bytes)
 }
 
-fn wait(running: &mut Child, patience: Duration, stop: &AtomicBool) -> Result<ExitStatus, Failed> {
+fn wait(
+    running: &mut Child,
+    patience: Duration,
+    stop: &AtomicBool,
+    listen: &mut dyn FnMut(),
+) -> Result<ExitStatus, Failed> {
     let begun = Instant::now();
     loop {
         if let Some(status) = running.try_wait()? {
@@ -87,6 +110,7 @@ fn wait(running: &mut Child, patience: Duration, stop: &AtomicBool) -> Result<Ex
             Failed::TooSlow(patience)
         } else {
             std::thread::sleep(POLL);
+            listen();
             continue;
         };
         end(running)?;
@@ -113,5 +137,49 @@ fn end_of(file: &mut File) -> io::Result<String> {
     file.seek(io::SeekFrom::Start(length.saturating_sub(SAID)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    let text = String::from_utf8_lossy(&bytes);
+    // A line that was written over, as progress is, is what it was last.
+    let lines: Vec<&str> = text.trim().lines().map(last_of_line).collect();
+    Ok(lines.join("\n"))
+}
+
+/// The last whole line, or state of a line that is written over, behind `from`; and how far the file goes.
+fn last_said(file: &File, from: u64) -> io::Result<(Option<String>, u64)> {
+    let length = file.metadata()?.len();
+    let from = from.max(length.saturating_sub(SAID));
+    let mut bytes = vec![0; usize::try_from(length - from).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, from)?;
+    let Some(end) = bytes.iter().rposition(|byte| matches!(byte, b'\r' | b'\n')) else {
+        return Ok((None, from));
+    };
+    let text = String::from_utf8_lossy(&bytes[..end]);
+    let last = text.rsplit(['\r', '\n']).map(str::trim).find(|line| !line.is_empty());
+    Ok((last.map(str::to_owned), from + end as u64 + 1))
+}
+
+fn last_of_line(line: &str) -> &str {
+    line.trim_end().rsplit('\r').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_over_is_heard_as_it_is_last() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = folder.path().join("heard");
+        let mut command = Command::new("sh");
+        let script = "printf 'at  9%%\\rat 10%%\\rat 1' >&2; until [ -e \"$0\" ]; do sleep 0.01; done; \
+                      printf '1%%\\rat 100%%, done\\nfatal: no\\n' >&2; exit 1";
+        command.args(["-c", script]).arg(&mark);
+        let mut heard = Vec::new();
+        let patience = Duration::from_secs(30);
+        let failed = run_heard(command, patience, &AtomicBool::new(false), &mut |words| {
+            heard.push(words.to_owned());
+            std::fs::write(&mark, "").expect("a file");
+        });
+        assert_eq!(heard.first().map(String::as_str), Some("at 10%"));
+        assert_eq!(failed.expect_err("it exits with 1").to_string(), "at 100%, done\nfatal: no");
+    }
 }

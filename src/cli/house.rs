@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Place};
+use super::{Failure, Place, terminal};
 use crate::blame::mirror::Mirror;
 use crate::blame::{self, BlameError, Blamer};
 use crate::clock::Clock;
@@ -210,6 +210,7 @@ pub(super) fn mirror_settings(
     sender: &lettre::message::Mailbox,
 ) -> pipeline::MirrorSettings {
     pipeline::MirrorSettings {
+        progress: terminal::progress(),
         every: config.fetch.every,
         timeout: config.fetch.timeout,
         sender: sender.clone(),

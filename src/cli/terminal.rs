@@ -1,6 +1,11 @@
 //! The terminal: how wide it is, and words that fit into it.
 
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
 use rustix::termios::tcgetwinsize;
+
+use crate::pipeline::Progress;
 
 /// Columns where nothing says how many there are.
 const COLUMNS: usize = 80;
@@ -39,6 +44,21 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+/// Shows how far something is, on one line of stderr that is written over, if that is a terminal.
+pub(super) fn progress() -> Option<Progress> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    Some(Progress(Arc::new(|name: &str, words: Option<&str>| {
+        let line: String = words.map_or_else(String::new, |words| {
+            let line = format!("fetching {name}: {words}");
+            line.chars().filter(|c| !c.is_control()).take(width() - 1).collect()
+        });
+        // To its beginning, to be written over by what comes next; what was there is erased.
+        let _ = write!(std::io::stderr(), "\r{line}\x1b[K\r");
+    })))
 }
 
 #[cfg(test)]

@@ -46,6 +46,21 @@ pub struct MirrorSettings {
     pub sender: Mailbox,
     /// Who is told of a mirror that cannot be fetched. `None`: nobody, the log says it.
     pub default_contact: Option<String>,
+    /// Is shown how far the first fetch of a repository is: its name, and git's words; none once it has ended.
+    pub progress: Option<Progress>,
+}
+
+/// Shows progress.
+#[derive(Clone)]
+pub struct Progress(pub Arc<Show>);
+
+/// Called with a repository's name, and words or none.
+type Show = dyn Fn(&str, Option<&str>) + Send + Sync;
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
 }
 
 /// How it stands with a mirror.
@@ -204,7 +219,14 @@ impl Mirrors {
         let begun = Instant::now();
         let (mirror, timeout, stop) =
             (Arc::clone(&kept.mirror), inner.settings.timeout, Arc::clone(&inner.stop));
-        let fetched = tokio::task::spawn_blocking(move || mirror.fetch(timeout, &stop)).await;
+        let progress = inner.settings.progress.clone().filter(|_| before.fetched_at.is_none());
+        let fetch = move || {
+            let Some(Progress(show)) = progress else { return mirror.fetch(timeout, &stop, None) };
+            let fetched = mirror.fetch(timeout, &stop, Some(&mut |words| show(&mirror.name, Some(words))));
+            show(&mirror.name, None);
+            fetched
+        };
+        let fetched = tokio::task::spawn_blocking(fetch).await;
         let error = match fetched {
             Ok(Ok(())) => {
                 if self.succeeded(kept, &before, begun.elapsed()).await {
