@@ -32,6 +32,16 @@ pub(super) enum Whitespace {
     Ignored,
 }
 
+impl Whitespace {
+    /// The number of a line, worked out in `room`.
+    fn number(self, line: &[u8], room: &mut Vec<u8>) -> u64 {
+        match self {
+            Self::Counts => number(line),
+            Self::Ignored => number(without_spaces(line, room)),
+        }
+    }
+}
+
 /// Where the newer file's line (0-based) was in the older one; `Err` with its hunk if it was not there.
 pub(super) fn older_line(hunks: &[Hunk], line: u32) -> Result<u32, Hunk> {
     // Hunks ascend, so the last one that starts at or before the line decides.
@@ -110,12 +120,7 @@ impl Lines {
         };
         let mut ink = Vec::new();
         for line in file.lines_with_terminator() {
-            lines.numbers.push(match whitespace {
-                Whitespace::Counts => number(line),
-                Whitespace::Ignored => number(without_spaces(line, &mut ink)),
-            });
-            lines.sizes.push(u32::try_from(line.len()).unwrap_or(u32::MAX));
-            lines.indents.push(indent(line));
+            lines.push(whitespace.number(line, &mut ink), line.len(), indent(line));
         }
         lines
     }
@@ -147,13 +152,62 @@ impl Lines {
             tail -= 1;
             bytes -= known.sizes[known.sizes.len() - tail - 1] as usize;
         }
-        let middle = Self::of(&rest[..rest.len() - bytes], whitespace);
         let last = known.sizes.len() - tail;
-        Self {
-            numbers: [&known.numbers[..head], &middle.numbers, &known.numbers[last..]].concat(),
-            sizes: [&known.sizes[..head], &middle.sizes, &known.sizes[last..]].concat(),
-            indents: [&known.indents[..head], &middle.indents, &known.indents[last..]].concat(),
+        let mut lines = Self {
+            numbers: known.numbers[..head].to_vec(),
+            sizes: known.sizes[..head].to_vec(),
+            indents: known.indents[..head].to_vec(),
+        };
+        let middle = (&rest[..rest.len() - bytes], &other_rest[..other_rest.len() - bytes]);
+        lines.extend_by_similar(middle, known, head..last, whitespace);
+        lines.numbers.extend_from_slice(&known.numbers[last..]);
+        lines.sizes.extend_from_slice(&known.sizes[last..]);
+        lines.indents.extend_from_slice(&known.indents[last..]);
+        lines
+    }
+
+    /// Adds the lines of `text`. Where one reads like the one of `other` that is next, nothing is worked out;
+    /// `range` of `known` are the lines of `other`.
+    fn extend_by_similar(
+        &mut self,
+        (text, other): (&[u8], &[u8]),
+        known: &Self,
+        range: std::ops::Range<usize>,
+        whitespace: Whitespace,
+    ) {
+        /// How far ahead the place is looked for at which both go on alike.
+        const AHEAD: usize = 64;
+        let (mut at, mut start, mut other_start, mut ink) = (range.start, 0, 0, Vec::new());
+        while start < text.len() {
+            if at < range.end {
+                let size = known.sizes[at] as usize;
+                let end = start + size;
+                if text.get(start..end) == Some(&other[other_start..other_start + size])
+                    && (text[end - 1] == b'\n' || end == text.len())
+                {
+                    self.push(known.numbers[at], size, known.indents[at]);
+                    (at, start, other_start) = (at + 1, end, other_start + size);
+                    continue;
+                }
+            }
+            let line = &text[start..];
+            let line = &line[..line.find_byte(b'\n').map_or(line.len(), |end| end + 1)];
+            start += line.len();
+            let number = whitespace.number(line, &mut ink);
+            self.push(number, line.len(), indent(line));
+            let ahead = &known.numbers[at..range.end.min(at + AHEAD)];
+            if let Some(skipped) = ahead.iter().position(|&other| other == number) {
+                let sizes = &known.sizes[at..=at + skipped];
+                other_start += sizes.iter().map(|&size| size as usize).sum::<usize>();
+                at += skipped + 1;
+            }
         }
+    }
+
+    fn push(&mut self, number: u64, size: usize, indent: u8) {
+        self.numbers.push(number);
+        self.sizes.push(u32::try_from(size).unwrap_or(u32::MAX));
+        self.indents.push(indent);
     }
 
     /// Those lines alone.

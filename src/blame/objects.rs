@@ -223,8 +223,10 @@ impl<'t> Iterator for Entries<'t> {
 
     /// A malformed rest ends the tree, as if it were cut off there.
     fn next(&mut self) -> Option<Entry<'t>> {
-        let (mode, rest) = self.0.split_once_str(b" ")?;
-        let (name, rest) = rest.split_once_str(b"\0")?;
+        // A mode has five or six digits: nothing to search for.
+        let (mode, rest) = self.0.split_at_checked(self.0.iter().position(|&byte| byte == b' ')?)?;
+        let (name, rest) = rest[1..].split_at_checked(rest[1..].find_byte(0)?)?;
+        let rest = &rest[1..];
         let (id, rest) = rest.split_at_checked(20)?;
         let mode = mode.iter().fold(0, |mode, digit| mode << 3 | u32::from(digit & 7));
         self.0 = rest;

@@ -111,6 +111,15 @@ struct Asked<'a> {
 /// The name by which the one repository goes here.
 const NAME: &str = "repository";
 
+/// After how long a commit-graph is written for a clone that has none. It takes seconds, and is kept.
+const GRAPH_PAYS: Duration = Duration::from_secs(1);
+
+/// Where a user's programs keep what can be made again.
+fn cache_folder() -> Option<PathBuf> {
+    let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    set.or_else(|| Some(std::env::home_dir()?.join(".cache"))).filter(|folder| folder.is_absolute())
+}
+
 /// Runs the command.
 #[must_use]
 #[expect(clippy::needless_pass_by_value, reason = "a command is run once, like all others")]
@@ -145,7 +154,9 @@ impl From<io::Error> for Failed {
 
 /// True if every line was answered.
 fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
-    let repository = Repository { name: NAME.into(), path: args.repository.clone(), branch: None };
+    // The whole path, because a commit-graph is kept by it.
+    let path = args.repository.canonicalize().unwrap_or_else(|_| args.repository.clone());
+    let repository = Repository { name: NAME.into(), path, branch: None };
     let settings = Settings {
         ignore_whitespace: !args.count_whitespace,
         ignore_revisions: !args.no_ignore_revs,
@@ -154,6 +165,7 @@ fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
             (true, false) => Moves::InFile,
             (false, false) => Moves::Unfollowed,
         },
+        graphs: cache_folder().map(|folder| folder.join("blamed/graphs")),
         ..Settings::default()
     };
     let blamer = Blamer::new(vec![repository], settings);
@@ -169,8 +181,15 @@ fn answer_all(args: &Arguments, out: &mut impl Write) -> Result<bool, Failed> {
         out.flush()?;
         let mut input = io::stdin().lock();
         let mut line = Vec::new();
+        let (begun, mut graph_is_kept) = (Instant::now(), false);
         loop {
             line.clear();
+            // Whoever asks for so long is better off with a commit-graph. What is asked meanwhile does without.
+            if !graph_is_kept && begun.elapsed() > GRAPH_PAYS {
+                graph_is_kept = true;
+                let blamer = blamer.clone();
+                std::thread::spawn(move || drop(blamer.keep_graphs()));
+            }
             let more = input.read_until(b'\n', &mut line);
             if let Err(error) = &more {
                 complain(&format!("cannot read stdin: {error}"), None);
