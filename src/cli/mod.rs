@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod deploy;
 mod explain;
+mod follow;
 mod house;
 mod known;
 mod listen;
@@ -66,6 +67,8 @@ enum Command {
     Report(report::Arguments),
     /// Run a command, and report the tracebacks that it prints
     Run(run::Arguments),
+    /// Follow logs, and report the tracebacks in them
+    Follow(follow::Arguments),
     #[command(hide = true)]
     PassOn(run::PassOn),
     /// Tell a running daemon what runs where from now on
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Run(arguments) => return run::run(arguments),
+        Command::Follow(arguments) => follow::run(arguments),
         Command::PassOn(arguments) => return run::pass_on(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Blame(arguments) => return blame::run(arguments),

@@ -189,7 +189,7 @@ fn start_delivery(reporting: &Reporting, say: &dyn Fn(&str)) -> Result<Delivery,
         say(&format!("{error}; reports that cannot be delivered at once will be lost"));
         Ok::<_, super::Failure>(spool)
     })?;
-    Ok(Delivery::start(address, spool))
+    Ok(Delivery::start(address, spool, false))
 }
 
 /// The process that signals are passed on to, as long as it is there.

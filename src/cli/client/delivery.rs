@@ -1,5 +1,6 @@
 //! Reports on their way: kept in the spool at once, delivered behind the back of whoever made them.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use crate::report::Report;
 /// How often what waits is looked at when nobody asks.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// Bytes that there must be room for before more is read: a few letters, packed.
+const ROOM: u64 = 1 << 20;
 /// The shortest wait for a daemon that another process may be trying.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -82,11 +85,11 @@ struct Rounds {
 }
 
 impl Delivery {
-    /// Starts it; what waits from before goes first.
-    pub(in crate::cli) fn start(to: Address, spool: Spool) -> Self {
+    /// Starts it; what waits from before goes first. If `eager`, also to a daemon that is left alone for a while.
+    pub(in crate::cli) fn start(to: Address, spool: Spool, eager: bool) -> Self {
         let shared = Arc::new(Shared { spool, rounds: Mutex::default(), changed: Condvar::new() });
         let there = Arc::clone(&shared);
-        std::thread::spawn(move || there.run());
+        std::thread::spawn(move || there.run(eager));
         let delivery = Self { shared, to };
         delivery.wake();
         delivery
@@ -104,6 +107,11 @@ impl Delivery {
             self.shared.rounds().words.push(format!("the spool {}: {said}", self.folder().display()));
         }
         self.wake();
+    }
+
+    /// Whether there is room for more.
+    pub(in crate::cli) fn has_room(&self) -> io::Result<bool> {
+        self.shared.spool.has_room(ROOM)
     }
 
     /// Where reports wait.
@@ -166,7 +174,7 @@ impl Shared {
         self.changed.wait_timeout(rounds, longest).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn run(&self) {
+    fn run(&self, mut eager: bool) {
         let client = Client::new();
         // Trouble is told when it comes and when it ends, not at every try.
         let mut was_trouble = false;
@@ -186,7 +194,7 @@ impl Shared {
             begun = rounds.asked;
             drop(rounds);
             let round = self.spool.deliver(
-                false,
+                std::mem::take(&mut eager),
                 || self.rounds().stopped,
                 |to, letter| client.send(to, letter, Duration::ZERO).map(drop),
             );

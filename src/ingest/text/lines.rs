@@ -16,6 +16,7 @@ use bstr::ByteSlice;
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use super::is_log_line;
 use crate::ingest::lenient::Tree;
 
 /// Lines of other origin that may stand between two lines of one prefix.
@@ -40,6 +41,9 @@ static MARKER: LazyLock<Regex> = LazyLock::new(|| {
     ];
     Regex::new(&markers.join("|")).expect("a pattern that is written here")
 });
+/// What ends a traceback of Python.
+static PYTHON_ERROR: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^[A-Za-z_][\w.]*(?:: .*)?$").expect("a pattern that is written here"));
 /// Fields of a JSON log record that hold the text of the record, or of the error, in any case.
 const JSON_FIELDS: [&str; 16] = [
     "log",
@@ -110,6 +114,57 @@ pub(super) fn unprefixed(text: &str) -> Vec<&str> {
         }
     }
     out
+}
+
+/// The lines with those of other origin that stand within a traceback, without any prefix, moved behind it: log
+/// records of other threads. Such a line looks like one, stands below a frame or a header, and what follows it goes
+/// on with the traceback.
+pub(super) fn gathered<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let mut out: Vec<&str> = Vec::with_capacity(lines.len());
+    let mut moved: Vec<&str> = Vec::new();
+    for (at, &line) in lines.iter().enumerate() {
+        let is_record = !line.starts_with([' ', '\t']) && out.last().is_some_and(|above| is_within(above));
+        if is_record && is_log_line(line) && near_marker(&out) {
+            let ahead = &lines[at + 1..lines.len().min(at + 1 + GAP)];
+            if ahead.iter().find(|line| !is_log_line(line)).is_some_and(|next| goes_on(next, &out)) {
+                moved.push(line);
+                continue;
+            }
+        }
+        if !moved.is_empty() && !is_within(line) {
+            // The line that ends a traceback of Python belongs to it.
+            let ends = goes_on(line, &out);
+            if ends {
+                out.push(line);
+            }
+            out.append(&mut moved);
+            if ends {
+                continue;
+            }
+        }
+        out.push(line);
+    }
+    out.append(&mut moved);
+    out
+}
+
+/// Whether a line may stand in the middle of a traceback.
+fn is_within(line: &str) -> bool {
+    line.starts_with([' ', '\t']) || line.trim_end().ends_with("(most recent call last):")
+}
+
+/// Whether a traceback was going on in the last lines.
+fn near_marker(before: &[&str]) -> bool {
+    before.iter().rev().take(4).any(|line| MARKER.is_match(line))
+}
+
+/// Whether a line goes on with the traceback in the last lines: a frame, or Python's last line, its error.
+fn goes_on(line: &str, before: &[&str]) -> bool {
+    let is_python = || {
+        let frames = before.iter().rev().take_while(|line| is_within(line));
+        frames.take(4).any(|line| line.starts_with("  File \""))
+    };
+    line.starts_with([' ', '\t']) || (PYTHON_ERROR.is_match(line) && is_python())
 }
 
 /// The numbers of a text's lines, 0-based, told by any piece of the line.

@@ -122,7 +122,7 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
 
 /// The tracebacks in a plain text, at most `most`.
 fn find(text: &str, most: usize) -> Vec<Traceback> {
-    let lines = lines::unprefixed(text);
+    let lines = lines::gathered(&lines::unprefixed(text));
     let numbers = lines::Numbers::of(text);
     let mut tracebacks = Vec::new();
     let (mut at, mut behind_last) = (0, 0);
