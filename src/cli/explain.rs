@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Failure, Place, house, print_line, read_input};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::ingest;
 use crate::pipeline::{Explanation, explain};
 use crate::report::Report;
@@ -42,12 +43,6 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     house::default_project(&mut config, &folder)?;
     let input = read_input(arguments.file.as_deref())?;
-    let mut reports = ingest::decode_any(&input).map_err(Failure::failed)?;
-    for report in &mut reports {
-        ingest::frames::cut_machinery(report);
-        config.limits.report.apply(report);
-    }
-
     let index = match &arguments.project {
         None => 0,
         Some(name) => config.projects.iter().position(|project| project.name == *name).ok_or_else(|| {
@@ -55,22 +50,27 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             Failure::Wrong(format!("there is no project {name:?}; there are: {}", names.join(", ")))
         })?,
     };
-    let store = Store::open_to_read(&config.data_dir).map_err(house::failure)?;
-    if store.is_none() {
+    if Store::open_to_read(&config.data_dir).map_err(house::failure)?.is_none() {
         eprintln!("no data in {}: explained without lists and counts", config.data_dir.display());
     }
+    print_line(&explanations(&config, index, &input)?.join("\n\n"))
+}
+
+/// The explanations of what is reported in `input`, by the project at `index`. Blocks.
+pub(super) fn explanations(config: &Config, index: usize, input: &[u8]) -> Result<Vec<String>, Failure> {
+    let store = Store::open_to_read(&config.data_dir).map_err(house::failure)?;
     let project = house::pipeline_project(&config.projects[index], store.as_ref()).map_err(house::failure)?;
-    let blamer = house::blamer(&config);
-    for (n, report) in reports.iter().enumerate() {
-        if n > 0 {
-            print_line("")?;
-        }
+    let blamer = house::blamer(config);
+    let mut explanations = Vec::new();
+    for mut report in ingest::decode_any(input).map_err(Failure::failed)? {
+        ingest::frames::cut_machinery(&mut report);
+        config.limits.report.apply(&mut report);
         let now = Clock::system().now();
-        let explanation = explain(report, &project, &blamer, &config.policy, store.as_ref(), now)
+        let explanation = explain(&report, &project, &blamer, &config.policy, store.as_ref(), now)
             .map_err(Failure::failed)?;
-        print_line(&in_words(report, &explanation))?;
+        explanations.push(in_words(&report, &explanation));
     }
-    Ok(())
+    Ok(explanations)
 }
 
 /// The explanation for a terminal.

@@ -5,6 +5,7 @@
 mod backup;
 pub mod blame;
 mod client;
+mod configure;
 mod demo;
 mod deploy;
 mod explain;
@@ -51,7 +52,11 @@ impl Failure {
 
 /// Names the person whose line failed: one email per failing line, to the one person git says wrote it.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = "New here? Try `blamed demo`, then `blamed start`.")]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "New here? Try `blamed demo`, then `blamed configure`."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -59,6 +64,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Set it up: ten questions, a trial mail, a configuration file
+    Configure(Box<configure::Arguments>),
     /// Run the daemon: take reports, blame, mail
     Start(start::Arguments),
     /// See it work: a small repository, real tracebacks, the mails they lead to
@@ -117,6 +124,7 @@ struct Place {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Command::Configure(arguments) => configure::run(*arguments),
         Command::Start(arguments) => start::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
         Command::Report(arguments) => report::run(arguments),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bstr::{BString, ByteSlice};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,15 +16,19 @@ use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_LISTEN, Source};
 use crate::ingest::Intake;
 use crate::ingest::snippets::dsn;
+use crate::notify::notice::Notice;
 use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Authors, Mirrors, Pipeline};
-use crate::store::Store;
+use crate::store::{AccountRole, Store};
 use crate::telemetry;
 use crate::upkeep::{self, Upkeep};
 use crate::web::{self, SignIn, Web};
 
 /// How often the commit-graphs that make blame fast, and the authors of the code, are brought up to date.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long the link works that is mailed to the first admin.
+const INVITATION_MINUTES: i64 = 24 * 60;
 
 /// Run the daemon: take reports, blame, mail.
 ///
@@ -266,6 +269,22 @@ impl Daemon {
         let _ = self.delivering.await;
     }
 
+    /// Makes the first admin, and owes them a link to sign in by.
+    fn invite(&self, admin: &str) -> Result<(), Failure> {
+        let message_id = notify::new_message_id(&self.notify.from);
+        let notice = Notice::SignIn { link: String::new(), next: String::new(), minutes: INVITATION_MINUTES };
+        let now = Clock::system().now().as_millisecond();
+        let mark = format!("sign-in {message_id}");
+        let owed = self.store.write(|tx| {
+            let account = tx.ensure_account(&admin.to_lowercase(), AccountRole::Admin, now)?;
+            tx.set_role(account.id, AccountRole::Admin)?;
+            tx.owe(None, &mark, admin, &message_id, &notice, now)
+        });
+        owed.map_err(house::failure)?;
+        self.outbox.wake();
+        Ok(())
+    }
+
     /// The address for clients.
     pub(super) fn url(&self) -> String {
         format!("http://{}", house::reachable(self.address))
@@ -314,6 +333,10 @@ impl Daemon {
             print_line(&format!(
                 "\nTo be the admin of the pages, open this link; it works once, today:\n{link}"
             ))?;
+            if let Some(admin) = &config.web.admin {
+                self.invite(admin)?;
+                print_line(&format!("Another one is on its way to {admin}."))?;
+            }
         }
         let key =
             self.projects.first().and_then(|project| project.keys.first()).map_or("KEY", String::as_str);
@@ -321,7 +344,7 @@ impl Daemon {
         let bearer = format!("curl -sS -H 'Authorization: Bearer {key}'");
         // One to try it with, as long as nobody is really mailed by it.
         let trial = match self.notify.transport {
-            notify::Transport::Folder(_) => self.trial_report(config),
+            notify::Transport::Folder(_) => house::trial_report(&self.blamer, config),
             notify::Transport::Smtp(_) => None,
         };
         match trial {
@@ -340,40 +363,7 @@ impl Daemon {
             }
         }
     }
-
-    /// A made-up report of a line that a repository really has, as JSON that stands between single quotes.
-    fn trial_report(&self, config: &Config) -> Option<String> {
-        let repository = &config.projects.first()?.repositories.first()?.name;
-        let tip = self.blamer.resolve(repository, &Default::default()).ok()?.commit;
-        let files = self.blamer.files(repository, &tip).ok()?;
-        let is_code = |path: &&BString| {
-            let end = path.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
-            CODE.iter().any(|code| code.as_bytes() == end)
-        };
-        let path = files.iter().filter(is_code).find(|path| path.to_str().is_ok())?;
-        let content = self.blamer.source(repository, &tip, path.as_bstr()).ok()??;
-        // The first line that does something: it holds a call or an assignment.
-        let does = |(_, line): &(usize, &[u8])| line.contains_str("(") || line.contains_str(" = ");
-        let (number, line) = content.lines().enumerate().find(does)?;
-        let report = serde_json::json!({
-            "traceback": [{
-                "filename": path.to_str().ok()?,
-                "line_number": number + 1,
-                "function_name": "somewhere",
-                "text": line.to_str_lossy().trim(),
-            }],
-            "exception_type": "TrialError",
-            "exception_message": "nothing is wrong; this only shows what a report does",
-        });
-        Some(report.to_string().replace('\'', "\\u0027"))
-    }
 }
-
-/// Endings of files that a made-up report may be about.
-const CODE: &[&str] = &[
-    "py", "rb", "js", "ts", "go", "rs", "java", "kt", "php", "cs", "c", "cc", "cpp", "ex", "pl", "scala",
-    "swift",
-];
 
 /// SIGHUP: something was pushed, somebody says.
 async fn fetch_on_hangup(mirrors: Mirrors) {

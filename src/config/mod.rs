@@ -215,7 +215,15 @@ impl Config {
         let unreadable =
             |source| ConfigError::Unreadable { file: file.unwrap_or(Path::new("")).to_owned(), source };
         let text = file.map(std::fs::read_to_string).transpose().map_err(unreadable)?.unwrap_or_default();
-        let (config, environment) = document::read(file, &text, environment, read_config)?;
+        Ok(Self::read(file, &text, environment)?)
+    }
+
+    /// Reads a text as if it were that of `file`, and the environment.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn read(file: Option<&Path>, text: &str, environment: &Environment) -> Result<Loaded, Problems> {
+        let (config, environment) = document::read(file, text, environment, read_config)?;
         Ok(Loaded { config, environment })
     }
 

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use jiff::civil::Weekday;
 
 use super::document::Section;
+use super::mail::address;
 use crate::store::AccountRole;
 use crate::web::{Names, Proxies, SignIn, WeekSettings};
 
@@ -21,12 +22,14 @@ pub struct Web {
     pub proxies: Proxies,
     /// How the week is shown.
     pub week: WeekSettings,
+    /// Who is mailed the link that makes the first admin.
+    pub admin: Option<String>,
 }
 
 impl Default for Web {
     fn default() -> Self {
         let (sign_in, proxies, week) = Default::default();
-        Self { sign_in, authors: true, proxies, week }
+        Self { sign_in, authors: true, proxies, week, admin: None }
     }
 }
 
@@ -42,12 +45,14 @@ pub(super) fn read_web(mut section: Section<'_>, domain: Option<String>) -> Web 
     let authors = section.boolean("authors_may_sign_in");
     let proxies = read_proxies(&mut section, domain);
     let week = read_week(&mut section);
+    let admin = address(&mut section, "admin");
     section.finish();
     Web {
         sign_in: sign_in.unwrap_or(default.sign_in),
         authors: authors.unwrap_or(default.authors),
         proxies,
         week,
+        admin,
     }
 }
 

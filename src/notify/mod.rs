@@ -19,6 +19,7 @@ pub mod notice;
 pub mod outbox;
 pub(crate) mod plain;
 pub mod transport;
+pub mod trial;
 
 pub use chance::{new_message_id, new_secret};
 

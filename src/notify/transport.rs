@@ -12,13 +12,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use lettre::Message;
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Response;
+use lettre::{Address, Message};
 use sha2::{Digest, Sha256};
 
 use super::plain::{line, without_addresses};
@@ -85,7 +85,7 @@ impl<'a> Carrier<'a> {
     pub async fn reach(&mut self) -> Result<(), String> {
         match self.transport {
             Transport::Smtp(smtp) => {
-                self.connection = Some(connect(smtp).await?);
+                self.connection = Some(connect(smtp).await.map_err(|failure| failure.reason(smtp))?);
                 Ok(())
             }
             Transport::Folder(folder) => make_folder(folder).map_err(|e| format!("the mail folder: {e}")),
@@ -109,7 +109,7 @@ impl<'a> Carrier<'a> {
         }
         let connection = match connect(smtp).await {
             Ok(connection) => connection,
-            Err(reason) => return Outcome::Unreachable(reason),
+            Err(failure) => return Outcome::Unreachable(failure.reason(smtp)),
         };
         self.hand_over(connection, smtp, message).await.unwrap_or_else(Failure::outcome)
     }
@@ -134,9 +134,14 @@ impl<'a> Carrier<'a> {
     }
 }
 
-/// Where in the conversation about a mail something failed.
+/// Where in a conversation something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
+    /// Connecting, up to the server's answer to our name.
+    Connect,
+    /// Changing over to TLS.
+    StartTls,
+    Login,
     Sender,
     Recipient,
     Content,
@@ -144,15 +149,36 @@ enum Step {
     End,
 }
 
+impl Step {
+    /// The step in a word.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connecting",
+            Self::StartTls => "STARTTLS",
+            Self::Login => "login",
+            Self::Sender => "sender",
+            Self::Recipient => "reader",
+            Self::Content | Self::End => "content",
+        }
+    }
+}
+
 /// What failed.
-struct Failure {
-    step: Step,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: Step,
     /// The server's, if it answered.
-    code: Option<u16>,
-    text: String,
+    pub(super) code: Option<u16>,
+    pub(super) text: String,
 }
 
 impl Failure {
+    /// Why there is no connection.
+    fn reason(&self, smtp: &Smtp) -> String {
+        let text = without_addresses(&self.text, "");
+        format!("{}:{}: {}: {text}", smtp.host, smtp.port, self.step.name())
+    }
+
     /// Whether every other mail would meet the same: the server closes (421, RFC 5321 3.8), wants a login
     /// or encryption (53x, RFC 4954 6 and RFC 3207 4), or does not like the sender.
     fn is_about_us(&self) -> bool {
@@ -194,29 +220,44 @@ async fn converse(
     within(smtp.timeout, connection.message(&message.formatted())).await.map_err(at(Step::End))
 }
 
-/// A connection that is encrypted and logged in as `smtp` asks, or why there is none.
-async fn connect(smtp: &Smtp) -> Result<AsyncSmtpConnection, String> {
+/// Hands one mail over, on a connection of its own; the server's answer.
+pub(super) async fn converse_once(smtp: &Smtp, message: &Message) -> Result<String, Failure> {
+    let mut connection = connect(smtp).await?;
+    let done = converse(&mut connection, smtp, message).await;
+    let _ = tokio::time::timeout(GOODBYE, connection.quit()).await;
+    done.map(|response| answer(&response))
+}
+
+/// Connects, and asks whether mail from `sender` is taken.
+pub(super) async fn knock_once(smtp: &Smtp, sender: &Address) -> Result<(), Failure> {
+    let mut connection = connect(smtp).await?;
+    let sender = Mail::new(Some(sender.clone()), vec![]);
+    let asked = within(smtp.timeout, connection.command(sender)).await;
+    let _ = tokio::time::timeout(GOODBYE, connection.quit()).await;
+    asked.map(drop).map_err(|(code, text)| Failure { step: Step::Sender, code, text })
+}
+
+/// A connection that is encrypted and logged in as `smtp` asks.
+async fn connect(smtp: &Smtp) -> Result<AsyncSmtpConnection, Failure> {
+    let at = |step| move |(code, text): (Option<u16>, String)| Failure { step, code, text };
     let tls = match smtp.security {
         Security::None => None,
-        Security::StartTls | Security::Tls => Some(tls(smtp).await?),
+        Security::StartTls | Security::Tls => {
+            Some(tls(smtp).await.map_err(|text| at(Step::Connect)((None, text)))?)
+        }
     };
     let helo = smtp.helo.clone().map_or_else(ClientId::default, ClientId::Domain);
     let server = (smtp.host.as_str(), smtp.port);
     let wrapper = tls.clone().filter(|_| smtp.security == Security::Tls);
-    let failed = |what: &'static str| {
-        move |(_, text): (Option<u16>, String)| {
-            format!("{}:{}: {what}: {}", smtp.host, smtp.port, without_addresses(&text, ""))
-        }
-    };
     let greeting = AsyncSmtpConnection::connect_tokio1(server, Some(smtp.timeout), &helo, wrapper, None);
-    let mut connection = within(smtp.timeout, greeting).await.map_err(failed("connecting"))?;
+    let mut connection = within(smtp.timeout, greeting).await.map_err(at(Step::Connect))?;
     if let (Security::StartTls, Some(tls)) = (smtp.security, tls) {
-        within(smtp.timeout, connection.starttls(tls, &helo)).await.map_err(failed("STARTTLS"))?;
+        within(smtp.timeout, connection.starttls(tls, &helo)).await.map_err(at(Step::StartTls))?;
     }
     if let Some(login) = &smtp.login {
         let credentials = Credentials::new(login.user.clone(), login.password.clone());
         let login = connection.auth(DEFAULT_MECHANISMS, &credentials);
-        within(smtp.timeout, login).await.map_err(failed("login"))?;
+        within(smtp.timeout, login).await.map_err(at(Step::Login))?;
     }
     Ok(connection)
 }

@@ -183,6 +183,15 @@ struct Readers {
 pub struct Tx<'a>(pub(super) Transaction<'a>);
 
 impl Store {
+    /// Makes a data directory, for its owner's eyes only, as [`Store::open`] does.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn make_folder(data_dir: &Path) -> Result<(), StoreError> {
+        create_private_dir(data_dir)
+            .map_err(|source| StoreError::Directory { path: data_dir.to_owned(), source })
+    }
+
     /// Opens the store for the daemon: creates the directory and the database where missing, migrates,
     /// and keeps every other daemon out for as long as this store lives.
     ///

@@ -65,7 +65,12 @@ impl Daemon {
 
     /// Starts one by a command line.
     pub fn from(command: &mut Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        Self::where_configured(command.args(["--listen", "127.0.0.1:0"]))
+    }
+
+    /// Starts one by a command line, at the address that is configured.
+    pub fn where_configured(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped());
         // What it says on stderr is shown when a test fails.
         let mut process = command.spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();

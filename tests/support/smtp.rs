@@ -282,6 +282,11 @@ fn angled(line: &str) -> String {
 /// A certificate for `localhost`, signed by an authority of its own, whose certificate is written to
 /// `roots`.
 pub(crate) fn certified(roots: &Path) -> Arc<ServerConfig> {
+    certified_until(roots, 4096)
+}
+
+/// The same, good until the end of `year`.
+pub(crate) fn certified_until(roots: &Path, year: i32) -> Arc<ServerConfig> {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     authority.distinguished_name.push(rcgen::DnType::CommonName, "a test's own authority");
@@ -292,6 +297,8 @@ pub(crate) fn certified(roots: &Path) -> Arc<ServerConfig> {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut server = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     server.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    server.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    server.not_after = rcgen::date_time_ymd(year, 12, 31);
     let certificate = server.signed_by(&key, &authority).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -1,0 +1,65 @@
+//! What a set-up is written to: the file itself, a password beside it, and, while it is not done, a draft of
+//! the answers. Each is written whole or not at all, for its owner's eyes only.
+
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::questions::Answers;
+
+/// The answers of somebody who was interrupted. Holds no password.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Draft {
+    pub(super) answers: Answers,
+    /// The question that comes next.
+    pub(super) next: usize,
+}
+
+impl Draft {
+    /// Where the draft for a configuration file is.
+    pub(super) fn file(config: &Path) -> PathBuf {
+        let name = config.file_name().unwrap_or_default().to_string_lossy();
+        config.with_file_name(format!(".{name}.draft"))
+    }
+
+    /// The draft, if there is one that can be read.
+    pub(super) fn read(config: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::file(config)).ok()?).ok()
+    }
+
+    /// Keeps the draft. What may be a secret is left out, and asked again.
+    pub(super) fn keep(&self, config: &Path) -> io::Result<()> {
+        let mut answers = self.answers.clone();
+        let mut next = self.next;
+        if answers.repository.contains('@') && answers.repository.contains("://") {
+            answers.repository.clear();
+            next = 0;
+        }
+        let text = serde_json::to_vec_pretty(&Self { answers, next }).map_err(io::Error::other)?;
+        write(&Self::file(config), &text)
+    }
+
+    /// Forgets the draft.
+    pub(super) fn forget(config: &Path) {
+        // There may be none.
+        let _ = std::fs::remove_file(Self::file(config));
+    }
+}
+
+/// Writes a file whole: under another name, then in its place.
+pub(super) fn write(file: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    // Where the file is a link, what it leads to is written.
+    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let folder = file.parent().unwrap_or(folder);
+    let mut new = NamedTempFile::new_in(folder)?;
+    new.as_file().set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    new.write_all(content)?;
+    new.as_file().sync_all()?;
+    new.persist(&file).map_err(|error| error.error)?;
+    std::fs::File::open(folder)?.sync_all()
+}
