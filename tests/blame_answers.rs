@@ -372,6 +372,19 @@ fn clocks_gone_wrong_do_not_matter() {
     for (line, expected) in (1..).zip(repo.expected(parents[0], "f".into(), &[])) {
         assert_eq!(answer(&blamer, parents[0], "f".into(), line), Ok(expected));
     }
+    // Git itself shows a time before 1970 as none at all.
+    files.insert("f".into(), file("0\n1\n2\n3\n1960\n"));
+    let tree = repo.commit("Bob", &parents, &files);
+    let tree = repo.git.find_commit(tree).unwrap().tree_id();
+    let who = "Bob <bob@example.org> -315619200 +0000";
+    let raw = format!("tree {tree}\nparent {}\nauthor {who}\ncommitter {who}\n\nold\n", parents[0]);
+    let old = repo.git.odb().unwrap().write(git2::ObjectType::Commit, raw.as_bytes()).unwrap();
+    for (line, git) in (1..).zip(repo.expected(old, "f".into(), &[])) {
+        let found = answer(&blamer, old, "f".into(), line).unwrap();
+        assert_eq!((&found.commit, found.line, &found.name), (&git.commit, git.line, &git.name));
+    }
+    let blame = blamer.blame(&question(&old.to_string(), "f".into(), 5)).unwrap();
+    assert_eq!(blame.author.time.to_string(), "1960-01-01T00:00:00Z");
 }
 
 #[test]

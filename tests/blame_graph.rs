@@ -8,7 +8,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use blamed::blame::{Blamer, Settings};
+use blamed::blame::{BlameError, Blamer, Settings};
 use git2::Oid;
 use support::{Expected, Repo, answer, tree};
 
@@ -118,6 +118,27 @@ fn a_graph_that_contradicts_itself_leads_to_no_panic() {
         forged[body..].copy_from_slice(&checksum);
         overwrite(&single(&repo), &forged);
         let _ = answer(&repo.blamer(), tip, "src/new.py".into(), 5);
+    }
+}
+
+#[test]
+fn a_graph_of_another_version_or_hash_is_as_good_as_none() {
+    use sha1::Digest;
+    let (repo, tip) = history();
+    let expected = answers(&repo, tip);
+    write_graph(&repo, &[]);
+    let sound = std::fs::read(single(&repo)).unwrap();
+    let body = sound.len() - 20;
+    for (at, value) in [(4, 0), (4, 2), (5, 2), (5, 9), (7, 1)] {
+        let mut other = sound.clone();
+        other[at] = value;
+        // Nothing is wrong with it but what it is of.
+        let checksum = sha1::Sha1::digest(&other[..body]);
+        other[body..].copy_from_slice(&checksum);
+        overwrite(&single(&repo), &other);
+        let blamer = repo.blamer();
+        let lines = (1..=20).map(|line| answer(&blamer, tip, "src/new.py".into(), line).unwrap());
+        assert_eq!(lines.collect::<Vec<_>>(), expected, "byte {at} is {value}");
     }
 }
 
@@ -248,6 +269,43 @@ fn a_repository_may_be_repacked_and_collected_while_it_is_read() {
     for line in 1..=20 {
         assert_eq!(answer(&blamer, tip, "src/new.py".into(), line).unwrap(), expected[line as usize - 1]);
     }
+}
+
+#[test]
+fn a_branch_may_be_rewritten_and_its_past_thrown_away_while_it_is_read() {
+    let (mut repo, tip) = history();
+    let expected = answers(&repo, tip);
+    let rewritten = repo.commit("Cy", &[], &tree(&[("src/new.py", "new\n")]));
+    let blamer = repo.blamer();
+    let path = repo.path().to_owned();
+    let pushing = std::thread::spawn(move || {
+        let git = |args: &[&str]| assert!(support::git(&path).args(args).output().unwrap().status.success());
+        git(&["commit-graph", "write", "--reachable", "--changed-paths"]);
+        git(&["reflog", "expire", "--expire=now", "--all"]);
+        git(&["gc", "--quiet", "--prune=now"]);
+    });
+    let gone = |error: BlameError| {
+        let is_told = matches!(error, BlameError::NoRevision { .. } | BlameError::Repository { .. });
+        assert!(is_told, "{error:?}");
+    };
+    loop {
+        let done = pushing.is_finished();
+        // One that remembers nothing, and one that keeps its files open.
+        for blamer in [&repo.blamer(), &blamer] {
+            for line in [1, 7, 20] {
+                match answer(blamer, tip, "src/new.py".into(), line) {
+                    Ok(answer) => assert_eq!(answer, expected[line as usize - 1]),
+                    Err(error) => gone(error),
+                }
+            }
+        }
+        if done {
+            break;
+        }
+    }
+    pushing.join().unwrap();
+    gone(answer(&repo.blamer(), tip, "src/new.py".into(), 2).unwrap_err());
+    assert_eq!(answer(&repo.blamer(), rewritten, "src/new.py".into(), 1).unwrap().name, "Cy");
 }
 
 #[test]
