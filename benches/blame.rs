@@ -36,31 +36,39 @@ fn measure(name: &str, repo: &Repo, lines: usize, flags: &[&str]) {
     let few = &chosen[..lines];
     let questions: Vec<Question> = chosen.iter().map(ask).collect();
 
-    let by_git = each(few, |(path, line)| git_blame(repo, flags, path, *line));
     let by_libgit2 = each(&few[..few.len().min(20)], |(path, line)| {
         let mut options = git2::BlameOptions::new();
         options.min_line(*line as usize).max_line(*line as usize);
         repo.git.blame_file(&path.to_path_lossy(), Some(&mut options)).unwrap();
     });
-    let cold = each(&questions[..lines], |question| {
-        blamer(repo.path(), settings.clone()).blame(question).unwrap();
-    });
+    // By turns, so that whatever else the machine does slows both down alike.
+    let mut cold = Duration::ZERO;
+    let mut by_git = Duration::ZERO;
+    for (line, question) in few.iter().zip(&questions) {
+        by_git += each(std::slice::from_ref(line), |(path, line)| git_blame(repo, flags, path, *line));
+        cold += each(std::slice::from_ref(question), |question| {
+            blamer(repo.path(), settings.clone()).blame(question).unwrap();
+        });
+    }
+    let (by_git, cold) = (by_git / lines as u32, cold / lines as u32);
     let one = blamer(repo.path(), settings.clone());
     let sharing = each(&questions[..lines], |question| drop(one.blame(question).unwrap()));
     let warm = each(&questions[..lines], |question| drop(one.blame(question).unwrap()));
 
     let all = blamer(repo.path(), settings);
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for half in questions.chunks(questions.len() / 2) {
-            let all = all.clone();
-            scope.spawn(move || half.iter().for_each(|question| drop(all.blame(question).unwrap())));
-        }
-    });
-    let thousand = begun.elapsed();
-    let begun = Instant::now();
-    chosen.iter().for_each(|(path, line)| git_blame(repo, flags, path, *line));
-    let thousand_by_git = begun.elapsed();
+    let (mut thousand, mut thousand_by_git) = (Duration::ZERO, Duration::ZERO);
+    for (lines, questions) in chosen.chunks(100).zip(questions.chunks(100)) {
+        thousand += each(&[()], |()| {
+            std::thread::scope(|scope| {
+                for half in questions.chunks(questions.len().div_ceil(2)) {
+                    let all = all.clone();
+                    scope.spawn(move || half.iter().for_each(|question| drop(all.blame(question).unwrap())));
+                }
+            });
+        });
+        thousand_by_git +=
+            each(&[()], |()| lines.iter().for_each(|(path, line)| git_blame(repo, flags, path, *line)));
+    }
 
     let ratio = |slow: Duration, fast: Duration| slow.as_secs_f64() / fast.as_secs_f64();
     println!("{name}, {lines} lines, flags {flags:?}, mean per line:");
