@@ -121,6 +121,48 @@ impl Report {
     pub fn headline(&self) -> Option<&Exception> {
         self.exceptions.last()
     }
+
+    /// As what it came, for people: `Python traceback`, `Sentry event`.
+    #[must_use]
+    pub fn came_as(&self) -> &str {
+        match self.protocol.as_str() {
+            "python-text" => "Python traceback",
+            "javascript-text" => "JavaScript stack trace",
+            "java-text" => "Java stack trace",
+            "dotnet-text" => ".NET stack trace",
+            "rust-text" => "Rust panic",
+            "go-text" => "Go panic",
+            "ruby-text" => "Ruby backtrace",
+            "php-text" => "PHP error",
+            "elixir-text" => "Elixir error",
+            "perl-text" => "Perl error",
+            "sanitizer-text" => "sanitizer's report",
+            "sentry" => "Sentry event",
+            "otlp" => "OpenTelemetry exception",
+            "airbrake" => "Airbrake notice",
+            "rollbar" => "Rollbar item",
+            "honeybadger" => "Honeybadger notice",
+            "flawless" => "Flawless report",
+            "oops" => "OOPS",
+            "blamed-json" => "JSON report",
+            other => other,
+        }
+    }
+}
+
+/// Columns, and characters of a source line, from which on a script's line is taken for minified.
+const MINIFIED_COLUMN: u32 = 1_000;
+
+impl Frame {
+    /// Whether it is of minified JavaScript: a build product, of whose lines nobody wrote one.
+    #[must_use]
+    pub fn is_minified(&self) -> bool {
+        let path = self.file.split(['?', '#']).next().unwrap_or_default();
+        let is_script = [".js", ".mjs", ".cjs"].iter().any(|ending| path.ends_with(ending));
+        let is_wide = self.column.is_some_and(|column| column.get() >= MINIFIED_COLUMN)
+            || self.text.as_ref().is_some_and(|text| text.len() >= MINIFIED_COLUMN as usize);
+        path.ends_with(".min.js") || (is_script && is_wide)
+    }
 }
 
 impl Exception {

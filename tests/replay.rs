@@ -372,7 +372,9 @@ fn captured_requests_end_at_the_line_and_the_person() {
     for (repository, path, line, cases) in EXPECTED {
         let blamed = git::expected(&folder_of(repository), "HEAD", BStr::new(path), &["-w"]);
         let line = format!("{repository} {path}:{line} {}", blamed[*line as usize - 1].mail);
-        cases.iter().for_each(|case| drop(table.entry(case).or_default().insert(line.clone())));
+        for case in *cases {
+            table.entry(case).or_default().insert(line.clone());
+        }
     }
     NOBODYS
         .iter()

@@ -9,8 +9,6 @@
 
 use crate::report::{Exception, Frame, Report};
 
-/// Columns from which on a line is taken for minified.
-const MINIFIED_COLUMN: u32 = 1_000;
 /// What the runtimes of Rust call when a panic begins.
 const PANIC_ENTRIES: [&str; 4] =
     ["rust_begin_unwind", "std::panicking::begin_panic", "std::panicking::rust_panic", "__rust_start_panic"];
@@ -37,7 +35,7 @@ pub fn cut_machinery(report: &mut Report) {
         report.remarks.push(format!("{cut} frames of the runtime left out"));
     }
     let raising = report.exceptions.iter().filter_map(|exception| exception.frames.last());
-    if let Some(minified) = raising.clone().find(|frame| is_minified(frame)) {
+    if let Some(minified) = raising.clone().find(|frame| frame.is_minified()) {
         report.remarks.push(format!(
             "{} is minified: without its source map, no line of it is anybody's",
             minified.file.split(['?', '#']).next().unwrap_or_default()
@@ -86,13 +84,6 @@ fn is_machinery(frame: &Frame) -> bool {
         || function.starts_with("__libc_start")
         || function == "_start";
     file.starts_with("<frozen ") || file.starts_with("node:") || is_go_runtime || is_hook
-}
-
-fn is_minified(frame: &Frame) -> bool {
-    let path = frame.file.split(['?', '#']).next().unwrap_or_default();
-    let is_script = [".js", ".mjs", ".cjs"].iter().any(|ending| path.ends_with(ending));
-    path.ends_with(".min.js")
-        || (is_script && frame.column.is_some_and(|column| column.get() >= MINIFIED_COLUMN))
 }
 
 /// Adds the place that a message such as `invalid syntax (broken.py, line 2)` tells, if no frame is there.

@@ -2,8 +2,8 @@
 //!
 //! An error is an event named `exception` of a span, or a log record with `exception.*` attributes; anything
 //! else in a body is passed over. The stack is a text in the form of its own language. The same error often
-//! comes several times, from each span that it passes and as a log record: all of one trace with the same type and
-//! message get the same [`Report::client_id`], and so count once.
+//! comes several times, from each span that it passes and as a log record: all of one trace with the same type,
+//! message and raising line get the same [`Report::client_id`], and so count once.
 
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -137,15 +137,19 @@ impl Occurrence {
         let kind = attributes.get("exception.type").map(str::to_owned);
         let message = attributes.get("exception.message").map(str::to_owned);
         let stack = attributes.get("exception.stacktrace").unwrap_or_default();
+        let mut exceptions = text::exceptions_of(stack);
         let client_id = (!trace_id.is_empty()).then(|| {
+            // The line that raised is the same in each span that the error passes; the callers are not.
+            let raising = exceptions.last().and_then(|thrown| thrown.frames.last());
             let digest = Sha256::digest(format!(
-                "{}\0{}",
+                "{}\0{}\0{}\0{}",
                 kind.as_deref().unwrap_or(""),
-                message.as_deref().unwrap_or("")
+                message.as_deref().unwrap_or(""),
+                raising.map_or("", |frame| &frame.file),
+                raising.and_then(|frame| frame.line).map_or(0, u32::from),
             ));
             format!("{trace_id}-{}", hex(&digest[..8]))
         });
-        let mut exceptions = text::exceptions_of(stack);
         match exceptions.last_mut() {
             // The attributes name what was thrown exactly; the text has to be guessed from.
             Some(thrown) => {

@@ -401,7 +401,7 @@ fn facts(notice: &FaultNotice) -> Vec<(&'static str, String)> {
     add("Happened", report.occurred_at.map(moment).as_deref());
     add("Received", Timestamp::from_millisecond(notice.received_at).ok().map(moment).as_deref());
     add("Seen", Some(&times(notice.count)));
-    add("Reported by", Some(&report.protocol));
+    add("Reported as", Some(report.came_as()));
     for remark in report.remarks.iter().take(ITEMS / 4) {
         add("Note", Some(remark));
     }

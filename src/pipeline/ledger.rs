@@ -252,7 +252,8 @@ struct Page<'a> {
 /// Occurrences to be counted for a fault, and the report that stands for them.
 struct Occurrences<'a> {
     incoming: &'a Incoming,
-    suspect: Option<&'a Suspect>,
+    /// What is responsible, or why nothing is.
+    suspect: Result<&'a Suspect, &'a str>,
     verdicts: &'a [Verdict],
     count: u64,
     threshold: Option<u64>,
@@ -290,17 +291,17 @@ impl Page<'_> {
                     None => page.park(key.clone(), incoming),
                     Some(fault) => {
                         let (count, threshold) = (report.count, report.threshold);
-                        let suspect = Some(suspect);
+                        let suspect = Ok(suspect);
                         let verdicts = &verdicts;
                         page.count(fault, &Occurrences { incoming, suspect, verdicts, count, threshold })?;
                         Ok(Standing::Counted { key: key.clone() })
                     }
                 })
             }
-            Outcome::Nobody(_) => {
+            Outcome::Nobody(why) => {
                 let key = report_key(*project, "nobody", report);
                 self.unless_seen(incoming, Some(&key), |page| {
-                    page.nobody(&key, incoming, &verdicts, report.count, report.threshold)?;
+                    page.nobody(&key, incoming, (&verdicts, why), report.count, report.threshold)?;
                     Ok(Standing::Counted { key: key.clone() })
                 })
             }
@@ -348,8 +349,8 @@ impl Page<'_> {
             (Outcome::Dropped { rule, .. }, _) => {
                 self.tx.hit_rule(*rule, parked.count, self.now.as_millisecond())?;
             }
-            (Outcome::Nobody(_), _) => {
-                self.nobody(key, incoming, &walked.verdicts, parked.count, parked.threshold)?;
+            (Outcome::Nobody(why), _) => {
+                self.nobody(key, incoming, (&walked.verdicts, why), parked.count, parked.threshold)?;
             }
             (Outcome::Suspect(suspect), Some((asked, answer)))
                 if (suspect.exception, suspect.frame) == (asked.exception, asked.frame) =>
@@ -387,7 +388,7 @@ impl Page<'_> {
                     fault,
                     &Occurrences {
                         incoming,
-                        suspect: Some(suspect),
+                        suspect: Ok(suspect),
                         verdicts: &walked.verdicts,
                         count: parked.count,
                         threshold: parked.threshold,
@@ -405,12 +406,12 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// Counts a report that is nobody's line.
+    /// Counts a report that is nobody's line, and why it is.
     fn nobody(
         &mut self,
         key: &[u8],
         incoming: &Incoming,
-        verdicts: &[Verdict],
+        (verdicts, why): (&[Verdict], &str),
         count: u64,
         threshold: Option<u64>,
     ) -> Result<(), StoreError> {
@@ -433,7 +434,7 @@ impl Page<'_> {
             },
         )?;
         self.tx.note_place(key, fault, None)?;
-        self.count(fault, &Occurrences { incoming, suspect: None, verdicts, count, threshold })
+        self.count(fault, &Occurrences { incoming, suspect: Err(why), verdicts, count, threshold })
     }
 
     /// Counts occurrences of a fault, decides, and owes what was decided.
@@ -449,12 +450,12 @@ impl Page<'_> {
         };
         let after = self.tx.count_fault(id, at, count, now)?;
         let decision = match suspect {
-            None => Decision {
-                reason: format!("no mail: nobody's line; {NOBODY}"),
+            Err(why) => Decision {
+                reason: format!("no mail: nobody's line; {why}"),
                 mark: String::new(),
                 mails: Vec::new(),
             },
-            Some(suspect) => {
+            Ok(suspect) => {
                 if let Some(rule) = suspect.known {
                     self.tx.hit_rule(rule, count, now)?;
                 }
@@ -488,7 +489,7 @@ impl Page<'_> {
     }
 
     fn notice(&self, fault: &Fault, occurrences: &Occurrences<'_>, count: u64, mail: &Mail) -> Notice {
-        let known = occurrences.suspect.and_then(|suspect| known_error(self.rulebook, suspect.known?));
+        let known = occurrences.suspect.ok().and_then(|suspect| known_error(self.rulebook, suspect.known?));
         Notice::Fault(Box::new(FaultNotice {
             fault: fault.id.0,
             project: self
@@ -519,9 +520,6 @@ fn receipt(incoming: &Incoming, verdicts: Vec<Verdict>, standing: Standing) -> R
     };
     Receipt { id: id.clone(), verdicts, standing }
 }
-
-/// Why a nobody's line is one; the verdicts tell it frame by frame.
-const NOBODY: &str = "no frame is a line of ours that can be responsible";
 
 /// What is known of a fault when a decision is due.
 pub(super) struct Facts<'a> {

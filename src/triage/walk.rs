@@ -84,6 +84,11 @@ pub struct Suspect {
     pub known: Option<RuleId>,
 }
 
+/// Why a nobody's line is one; the verdicts tell it frame by frame.
+const NO_LINE: &str = "no frame is a line of ours that can be responsible";
+/// What is said of a frame of a build product.
+const MINIFIED: &str = "minified, and without its source map no line of it is anybody's";
+
 /// Walks a report's frames. `mapped` holds one mapping per frame, in the report's order.
 ///
 /// # Panics
@@ -150,7 +155,10 @@ pub fn walk(
             Outcome::Suspect(suspect)
         }
         (None, None) if verdicts.is_empty() => Outcome::Nobody("the report has no frames".to_owned()),
-        (None, None) => Outcome::Nobody("no frame is a line of ours that can be responsible".to_owned()),
+        (None, None) if verdicts.iter().any(|verdict| verdict.reason == MINIFIED) => {
+            Outcome::Nobody(format!("{NO_LINE}: the code is {MINIFIED}"))
+        }
+        (None, None) => Outcome::Nobody(NO_LINE.to_owned()),
     };
     Walk { verdicts, outcome }
 }
@@ -170,6 +178,14 @@ fn judge(
         let reason = format!("on the third-party whitelist: {} (rule {id})", pattern.describe());
         Some((FrameType::ThirdPartyWhitelist, reason, Some(id)))
     };
+    if frame.is_minified() {
+        let of = match mapping {
+            Mapping::Ours { file, .. } => file.path.to_string(),
+            Mapping::Foreign(_) => frame.file.clone(),
+        };
+        let found = third_party(&of, matches!(mapping, Mapping::Ours { .. }));
+        return found.unwrap_or((FrameType::BadPath, MINIFIED.to_owned(), None));
+    }
     let (file, why) = match mapping {
         Mapping::Foreign(why) => {
             return third_party(&frame.file, false).unwrap_or((FrameType::BadPath, why.clone(), None));
@@ -293,6 +309,22 @@ mod tests {
             Outcome::Dropped { .. } => "dropped".into(),
             Outcome::Nobody(_) => "nobody".into(),
         }
+    }
+
+    #[test]
+    fn what_was_built_is_nobodys_even_where_it_is_tracked() {
+        let (mut report, mapped) = report(&[&["static/app.js:rows:"]]);
+        let walked = |report: &Report| {
+            walk(report, &mapped, &book(Vec::new()), &CodePolicy::default(), Timestamp::UNIX_EPOCH)
+        };
+        assert!(matches!(walked(&report).outcome, Outcome::Suspect(_)));
+        report.exceptions[0].frames[0].column = std::num::NonZeroU32::new(31_206);
+        let Walk { verdicts, outcome } = walked(&report);
+        assert_eq!((verdicts[0].frame_type, verdicts[0].reason.as_str()), (FrameType::BadPath, MINIFIED));
+        assert!(matches!(outcome, Outcome::Nobody(why) if why.contains("without its source map")));
+        let (bundle, mapped) = self::report(&[&["static/app.min.js:rows:"]]);
+        let walked = walk(&bundle, &mapped, &book(Vec::new()), &CodePolicy::default(), Timestamp::UNIX_EPOCH);
+        assert!(matches!(walked.outcome, Outcome::Nobody(_)));
     }
 
     #[test]
