@@ -1,5 +1,8 @@
-//! Who may what: every page and every form, as nobody, reader, developer and admin.
+//! Who may what: every page and every form, as nobody, reader, developer and admin, and as somebody who sees
+//! another project; every address of the API, with a token of each scope.
 
+#[path = "support/api.rs"]
+mod api;
 #[path = "support/browser.rs"]
 mod browser;
 #[path = "support/daemon.rs"]
@@ -9,6 +12,7 @@ mod git;
 
 use std::path::Path;
 
+use api::Program;
 use browser::{Browser, links};
 use daemon::{Daemon, traceback};
 use git::{Repo, tree};
@@ -22,6 +26,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/favicon.svg", "nobody"),
     ("GET", "/favicon.ico", "nobody"),
     ("GET", "/check_health", "nobody"),
+    ("GET", "/api", "nobody"),
     ("GET", "/sign_in", "nobody"),
     ("POST", "/sign_in", "nobody"),
     ("GET", "/sign_in/{secret}", "nobody"),
@@ -70,6 +75,41 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST", "/outbox/{id}", "admin"),
 ];
 
+/// Method, address, and the least scope that is let in; `key`: a project's key and no token; `nobody`: neither.
+const API: &[(&str, &str, &str)] = &[
+    ("GET", "/api/v1/me", "read"),
+    ("GET", "/api/v1/faults", "read"),
+    ("GET", "/api/v1/faults/{id}", "read"),
+    ("GET", "/api/v1/faults/{id}/occurrences/{occurrence}", "read"),
+    ("GET", "/api/v1/week", "read"),
+    ("GET", "/api/v1/rules", "read"),
+    ("GET", "/api/v1/rules/{id}", "read"),
+    ("GET", "/api/v1/projects", "read"),
+    ("DELETE", "/api/v1/faults/{id}", "write"),
+    ("POST", "/api/v1/faults/{id}/known", "write"),
+    ("POST", "/api/v1/rules", "write"),
+    ("POST", "/api/v1/rules/try", "write"),
+    ("PATCH", "/api/v1/rules/{id}", "write"),
+    ("DELETE", "/api/v1/rules/{id}", "write"),
+    ("GET", "/api/v1/settings", "admin"),
+    ("PUT", "/api/v1/settings", "admin"),
+    ("GET", "/api/v1/projects/{id}/keys", "admin"),
+    ("POST", "/api/v1/projects/{id}/keys", "admin"),
+    ("DELETE", "/api/v1/projects/{id}/keys/{key}", "admin"),
+    ("GET", "/api/v1/outbox", "admin"),
+    ("GET", "/api/v1/outbox/{id}", "admin"),
+    ("POST", "/api/v1/outbox/{id}/retry", "admin"),
+    ("GET", "/api/v1/people", "admin"),
+    ("POST", "/api/v1/people", "admin"),
+    ("PUT", "/api/v1/people/{id}", "admin"),
+    ("DELETE", "/api/v1/people/{id}", "admin"),
+    ("GET", "/api/v1/changes", "admin"),
+    ("POST", "/api/v1/reports", "key"),
+    ("POST", "/api/v1/oops", "key"),
+    ("POST", "/api/v1/deploys", "key"),
+    ("POST", "/api/v1/repositories/{name}/fetch", "key"),
+];
+
 /// A daemon with one fault, of `ada@example.org`.
 fn house(data: &Path) -> (Repo, Daemon) {
     let mut repo = Repo::new();
@@ -91,8 +131,13 @@ fn everybody_gets_as_far_as_their_role_and_no_further() {
     let mut admin = Browser::admin(&daemon);
     add(&mut admin, "rita@example.org", "reader");
     add(&mut admin, "dan@example.org", "developer");
+    let program = Program::of(&daemon.url, data.path(), ("root@example.org", "admin"), "admin");
     let reader = Browser::by_mail(&daemon, data.path(), "rita@example.org");
     let developer = Browser::by_mail(&daemon, data.path(), "dan@example.org");
+    let some = [("action", "add"), ("mail", "sam@example.org"), ("role", "developer"), ("see", "some")];
+    assert_eq!(admin.fill_in("/people", "/people", &some).location, "/people?said=person-added");
+    let mut stranger = Browser::by_mail(&daemon, data.path(), "sam@example.org");
+    let strangers = stranger.get("/you").value("token");
     let mut browsers = [Browser::new(&daemon.url), reader, developer, admin];
     let tokens = [("/sign_in", 0), ("/you", 1), ("/you", 2), ("/you", 3)]
         .map(|(page, n)| browsers[n].get(page).value("token"));
@@ -123,6 +168,151 @@ fn everybody_gets_as_far_as_their_role_and_no_further() {
                 assert!(!page.text.contains(inline), "{method} {address}: {inline}");
             }
         }
+        // Whoever sees another project gets in like others of their role, and finds nothing.
+        let page = match *method {
+            "GET" => stranger.get(&path),
+            _ => stranger.post(&path, &[("token", strangers.as_str()), ("session", "x")]),
+        };
+        assert_eq!(page.status == 403, least > 2, "{method} {address} as a stranger: {}", page.status);
+        let is_theirs = page.text.contains("shop/feed.py") || page.text.contains("ada@example.org");
+        assert!(!is_theirs, "{method} {address} as a stranger: {}", page.text);
+        if address.starts_with("/faults/") {
+            assert_eq!(page.status, 404, "{method} {address} as a stranger");
+        }
+        // A token is no way into a page.
+        if *method == "GET" && least > 0 {
+            let bearer = [("Authorization", format!("Bearer {}", program.token))];
+            let headers = bearer.each_ref().map(|(name, value)| (*name, value.as_str()));
+            let told = Program::new(&daemon.url, "").ask("GET", &path, &headers, None);
+            assert_eq!(told.status, 303, "{address} with a token");
+            assert_eq!(
+                Program::new(&daemon.url, "").ask("HEAD", &path, &[], None).status,
+                303,
+                "HEAD {address}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_token_gets_as_far_as_its_scope_and_no_further() {
+    const SCOPES: [&str; 4] = ["nobody", "read", "write", "admin"];
+    let data = tempfile::tempdir().unwrap();
+    let (_repo, daemon) = house(data.path());
+    let token =
+        |mail: &str, role: &str, scope: &str| Program::of(&daemon.url, data.path(), (mail, role), scope);
+    let programs = [
+        Program::new(&daemon.url, ""),
+        token("root@example.org", "admin", "read"),
+        token("root@example.org", "admin", "write"),
+        token("root@example.org", "admin", "admin"),
+    ];
+    let mut root = Browser::admin(&daemon);
+    let some = [("action", "add"), ("mail", "sam@example.org"), ("role", "developer"), ("see", "some")];
+    assert_eq!(root.fill_in("/people", "/people", &some).location, "/people?said=person-added");
+    let stranger = token("sam@example.org", "developer", "write");
+    let ask = |program: &Program, method: &str, address: &str| {
+        // What would change something is of what is not there, or says nothing.
+        let id = if method == "GET" { "1" } else { "999" };
+        let path = address.replace("{id}", id).replace("{occurrence}", "x").replace("{key}", "x");
+        let path = if address == "/api/v1/outbox" { "/api/v1/outbox?state=sent" } else { &path };
+        let headers = [("Content-Type", "application/json"), ("If-Match", "\"x\"")];
+        let body: Option<&[u8]> = if method == "GET" { None } else { Some(b"{}") };
+        program.ask(method, path, if method == "GET" { &[] } else { &headers }, body)
+    };
+    for (method, address, least) in API {
+        let Some(least) = SCOPES.iter().position(|scope| scope == least) else {
+            for program in &programs {
+                let told = ask(program, method, address);
+                assert_eq!(told.status, 401, "{method} {address}: {}", told.body);
+            }
+            let told = ask(&Program::new(&daemon.url, &daemon.key), method, address);
+            assert!(![401, 403, 500].contains(&told.status), "{method} {address}: {}", told.body);
+            continue;
+        };
+        for (n, program) in programs.iter().enumerate() {
+            let told = ask(program, method, address);
+            let expected = match n {
+                0 => 401,
+                _ => 403,
+            };
+            assert_eq!(told.status == expected, n < least, "{method} {address} {}: {}", SCOPES[n], told.body);
+            assert!(told.status < 500, "{method} {address}: {}", told.body);
+        }
+        let told = ask(&stranger, method, address);
+        assert_eq!(told.status == 403, least > 2, "{method} {address} as a stranger: {}", told.body);
+        let text = told.body.to_string();
+        assert!(!text.contains("shop/feed.py") && !text.contains("ada@"), "{method} {address}: {text}");
+    }
+
+    // The document says the same, of these addresses and no others.
+    let document = programs[0].get("/api/v1/openapi.json").body;
+    let mut said = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let needs = &operation["security"][0];
+            let scope = needs["token"][0].as_str().or(needs.get("key").map(|_| "key"));
+            said.push((method.to_uppercase(), path.clone(), scope.unwrap_or("nobody").to_owned()));
+        }
+    }
+    let mut expected: Vec<_> =
+        API.iter().map(|&(m, a, s)| (m.to_owned(), a.to_owned(), s.to_owned())).collect();
+    said.sort();
+    expected.sort();
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn no_trick_with_paths_or_headers_leads_past_the_door() {
+    let data = tempfile::tempdir().unwrap();
+    let (_repo, daemon) = house(data.path());
+    let nobody = Program::new(&daemon.url, "");
+    for path in [
+        "//settings",
+        "/settings/",
+        "/./settings",
+        "/%73ettings",
+        "/SETTINGS",
+        "/sign_in/../settings",
+        "/sign_in/%2e%2e/settings",
+        "/sign_in/..%2fsettings",
+        "/settings;x=1",
+        "/settings%00",
+        "/favicon.svg/../settings",
+        "/api/v1/../../settings",
+        "/faults/1/",
+        "/faults/1%2f",
+        "/faults/%31",
+        "/api/v1/faults/",
+        "/api/v1/faults/%31",
+    ] {
+        let told = nobody.get(path);
+        let text = told.body.to_string();
+        assert!([303, 401, 404].contains(&told.status), "{path}: {} {text}", told.status);
+        assert!(!text.contains("Cutoff") && !text.contains("shop/feed.py"), "{path}: {text}");
+    }
+    for header in [
+        ("X-Original-URL", "/sign_in"),
+        ("X-Rewrite-URL", "/sign_in"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Remote-User", "root@example.org"),
+        ("X-Forwarded-User", "root@example.org"),
+        ("X-HTTP-Method-Override", "HEAD"),
+        ("Authorization", "Basic cm9vdDpyb290"),
+        ("Cookie", "blamed=00000000000000000000000000000000"),
+        ("Cookie", "__Host-blamed=00000000000000000000000000000000"),
+        ("Cookie", "blamed=' OR 1=1 --"),
+        ("Host", "evil.example"),
+    ] {
+        for path in ["/settings", "/faults/1"] {
+            let told = nobody.ask("GET", path, &[header], None);
+            assert_eq!(told.status, 303, "{header:?} {path}");
+            assert!(told.header("location").starts_with("/sign_in?next="), "{header:?} {path}");
+        }
+    }
+    for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
+        let told = nobody.ask(method, "/settings", &[("Origin", &daemon.url)], None);
+        assert!([401, 404, 405].contains(&told.status), "{method}: {}", told.status);
     }
 }
 

@@ -99,7 +99,12 @@ fn nothing_in_a_report_runs() {
         let rule = saved.location.split('?').next().unwrap().to_owned();
         tags_are_ours(&rule, &root.get(&rule).text);
     }
-    for address in ["/rules", "/changes"] {
+    // And as what people call things.
+    for evil in CORPUS {
+        root.fill_in("/you", "/you/tokens", &[("name", *evil), ("scope", "read"), ("days", "1")]);
+        root.fill_in("/people", "/people", &[("action", "add"), ("mail", *evil), ("role", "reader")]);
+    }
+    for address in ["/rules", "/changes", "/you", "/people", "/api"] {
         tags_are_ours(address, &root.get(address).text);
     }
 }

@@ -5,9 +5,10 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::document::Refused;
 use super::protocol::{self, Protocol};
 use super::{Intake, Problem, read_body};
 use crate::store::Deploy;
@@ -17,17 +18,38 @@ const MOST_BYTES: usize = 16 << 10;
 /// Characters of each of its texts.
 const MOST_CHARS: usize = 250;
 
-/// An announcement as it is sent.
-#[derive(Deserialize)]
+/// What runs where from now on.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Announcement {
+#[schema(as = Deploy)]
+pub(super) struct Announcement {
+    /// A commit id, or the name of a tag.
+    #[schema(max_length = 250)]
     revision: String,
+    /// Such as `production`.
     #[serde(default)]
+    #[schema(max_length = 250)]
     environment: String,
+    /// What reports call the release.
+    #[schema(max_length = 250)]
     version: Option<String>,
+    /// Since when. Left out: now.
     at: Option<Timestamp>,
 }
 
+/// What became of an announcement.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Announced)]
+pub(super) struct Announced {
+    /// Whether a repository of the project has the revision yet.
+    known: bool,
+}
+
+/// Announces a deploy
+///
+/// Reports that do not name their revision are blamed at the one that ran.
+#[utoipa::path(post, path = "/api/v1/deploys", tag = "Reports", security(("key" = [])), request_body = Announcement,
+    responses((status = 201, description = "Noted", body = Announced), (status = "default", description = "Refused", body = Refused)))]
 pub(super) async fn announce(State(intake): State<Intake>, request: Request) -> Response {
     match take(&intake, request).await {
         Ok(response) => response,
@@ -55,5 +77,5 @@ async fn take(intake: &Intake, request: Request) -> Result<Response, Problem> {
     let deploy = Deploy { environment, revision: revision.trim().to_owned(), version, at };
     let known =
         intake.0.pipeline.announce(project.id, deploy).await.map_err(|error| Problem::internal(&error))?;
-    Ok((StatusCode::CREATED, Json(json!({ "known": known }))).into_response())
+    Ok((StatusCode::CREATED, Json(Announced { known })).into_response())
 }

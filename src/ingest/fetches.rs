@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
 
+use super::document::Refused;
 use super::protocol::{self, Protocol};
 use super::{Intake, Problem, read_body};
 use crate::pipeline::MirrorState;
@@ -16,6 +17,23 @@ const MOST_BYTES: usize = 1 << 20;
 /// How long the answer waits for the fetch. What takes longer goes on.
 const WAIT: Duration = Duration::from_secs(30);
 
+/// How it stands with a repository.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Fetch)]
+pub(super) struct Fetch {
+    /// Its name.
+    name: String,
+    /// `fetched`, `failed` or `fetching`.
+    state: String,
+}
+
+/// Has a repository fetched
+///
+/// Of those that have a `url`. Hooks of the other side may ask for it; what they send is not read.
+#[utoipa::path(post, path = "/api/v1/repositories/{name}/fetch", tag = "Reports", security(("key" = [])),
+    params(("name" = String, Path, description = "The repository’s name")),
+    responses((status = 200, description = "It was tried", body = Fetch), (status = 202, description = "It takes longer", body = Fetch),
+        (status = "default", description = "Refused", body = Refused)))]
 pub(super) async fn fetch(
     State(intake): State<Intake>,
     Path(name): Path<String>,

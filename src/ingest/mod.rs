@@ -8,6 +8,7 @@ pub mod airbrake;
 mod anything;
 mod bytes;
 mod deploys;
+mod document;
 pub mod error;
 mod fetches;
 pub mod flawless;
@@ -56,6 +57,7 @@ use crate::pipeline::{Answer, Mirrors, Pipeline, Receipt, Refusal, Standing};
 use crate::report::Report;
 use crate::store::{Project, ProjectId, Store};
 
+pub use self::document::document;
 pub use self::protocol::decode_any;
 
 /// Bodies being unpacked and decoded at once; bounds what bombs can hold.
@@ -121,13 +123,8 @@ impl Intake {
 
     /// Its routes. The project is known by its key alone: a number in the address is for the client.
     pub fn router(self) -> Router {
-        let own = Router::new()
-            .route("/api/v1/reports", takes(Protocol::Blamed))
-            .route("/api/v1/oops", takes(Protocol::Oops))
-            .route("/api/v1/deploys", post(deploys::announce))
-            .route("/api/v1/repositories/{name}/fetch", post(fetches::fetch))
-            .route("/healthz", get(health))
-            .method_not_allowed_fallback(not_so);
+        let (own, _) = document::routes().split_for_parts();
+        let own = own.route("/healthz", get(health)).method_not_allowed_fallback(not_so);
         // Browsers report from anywhere, and say so first.
         let browsers = Router::new()
             .route("/api/{project}/envelope", takes(Protocol::SentryEnvelope))

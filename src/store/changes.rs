@@ -33,9 +33,19 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn changes(&self, limit: u32) -> Result<Vec<Change>, StoreError> {
-        let sql = "SELECT at, who, subject, what FROM changes ORDER BY id DESC LIMIT ?1";
+        let changes = self.changes_before(i64::MAX, limit)?;
+        Ok(changes.into_iter().map(|(_, change)| change).collect())
+    }
+
+    /// Of the changes before the number `before`, the latest, latest first, each with its number.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn changes_before(&self, before: i64, limit: u32) -> Result<Vec<(i64, Change)>, StoreError> {
+        let sql = "SELECT at, who, subject, what, id FROM changes WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
         let mut statement = self.0.prepare_cached(sql)?;
-        Ok(statement.query_map([limit], change)?.collect::<Result<_, _>>()?)
+        let read = |row: &Row<'_>| Ok((row.get(4)?, change(row)?));
+        Ok(statement.query_map(params![before, limit], read)?.collect::<Result<_, _>>()?)
     }
 
     /// The changes of one thing, latest first.

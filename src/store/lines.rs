@@ -50,6 +50,8 @@ pub struct Sought<'a> {
     pub word: &'a str,
     /// Where it must have been seen: `environment`, `host` or `release`, and its name.
     pub seen: &'a [(&'static str, String)],
+    /// Where a list goes on: when its last fault was seen, and its number.
+    pub after: Option<(i64, FaultId)>,
 }
 
 /// What says whose a fault is and which lists it may be on, without the rest of it.
@@ -191,7 +193,11 @@ impl Tx<'_> {
                 }
             }
             let line = self.fault_line(id)?;
-            Ok::<_, StoreError>(line.filter(|fault| reach.has(fault.project) && wanted(fault)))
+            let is_next =
+                |fault: &FaultLine| sought.after.is_none_or(|after| (fault.last_seen, fault.id) < after);
+            Ok::<_, StoreError>(
+                line.filter(|fault| reach.has(fault.project) && is_next(fault) && wanted(fault)),
+            )
         };
         let mut few = self.faults_with_word(sought.word)?;
         for (kind, value) in sought.seen {
@@ -206,8 +212,9 @@ impl Tx<'_> {
             found.truncate(limit);
             return Ok(found);
         }
-        let mut statement = self.0.prepare_cached("SELECT id FROM faults ORDER BY last_seen DESC")?;
-        let mut rows = statement.query([])?;
+        let sql = "SELECT id FROM faults WHERE last_seen <= ?1 ORDER BY last_seen DESC, id DESC";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([sought.after.map_or(i64::MAX, |(seen, _)| seen)])?;
         while found.len() < limit
             && let Some(row) = rows.next()?
         {

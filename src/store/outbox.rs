@@ -236,12 +236,26 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn deliveries_in(&self, state: DeliveryState, limit: u32) -> Result<Vec<DeliveryStatus>, StoreError> {
+        self.deliveries_before(state, i64::MAX, limit)
+    }
+
+    /// Of the deliveries of one state that are older than the row `before`, the newest `limit` first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn deliveries_before(
+        &self,
+        state: DeliveryState,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<DeliveryStatus>, StoreError> {
         let sql = "
             SELECT id, fault, mark, recipient, message_id, state, attempts, created_at, next_at, finished_at,
                    last_answer
-            FROM outbox WHERE state = ?1 ORDER BY id DESC LIMIT ?2";
+            FROM outbox WHERE state = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
         let mut statement = self.0.prepare_cached(sql)?;
-        Ok(statement.query_map(params![state.as_str(), limit], delivery_status)?.collect::<Result<_, _>>()?)
+        let values = params![state.as_str(), before, limit];
+        Ok(statement.query_map(values, delivery_status)?.collect::<Result<_, _>>()?)
     }
 
     /// One delivery and what it says.

@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A stored rule's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ impl std::fmt::Display for RuleId {
 }
 
 /// One entry of one list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Rule {
     /// The whitelist: an error that is known; counted, and mailed by its own thresholds only.
@@ -70,7 +71,7 @@ impl Rule {
 }
 
 /// Code that a rule is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CodePattern {
     /// The file, relative to the top of its repository.
     #[serde(alias = "file")]
@@ -84,7 +85,7 @@ pub struct CodePattern {
 }
 
 /// A known error.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KnownError {
     /// The code it is in.
     #[serde(flatten)]
@@ -113,7 +114,7 @@ pub struct KnownError {
 }
 
 /// A watcher of a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Watch {
     /// The file, or a folder above it; empty: everything.
     pub path: String,

@@ -19,7 +19,7 @@ use super::page::Problem;
 use super::params::Params;
 use super::{SignIn, Web, attempts};
 use crate::pipeline::random_id;
-use crate::store::{Account, AccountRole, Reach, fingerprint};
+use crate::store::{Account, AccountRole, ApiToken, Reach, fingerprint};
 
 /// Bytes of a form as sent.
 const FORM: usize = 256 << 10;
@@ -50,6 +50,8 @@ pub(super) struct Visitor {
     secret: String,
     /// Who is signed in.
     pub(super) account: Option<Account>,
+    /// The token that a program shows for them.
+    token: Option<i64>,
     /// What they may do. `None`: nothing that needs signing in.
     pub(super) role: Option<AccountRole>,
     /// Which projects they see.
@@ -87,7 +89,38 @@ impl Visitor {
 
     /// Who is named as having changed something.
     pub(super) fn who(&self) -> String {
-        self.account.as_ref().map_or("somebody (sign-in is off)".to_owned(), |account| account.mail.clone())
+        match (&self.account, self.token) {
+            (None, _) => "somebody (sign-in is off)".to_owned(),
+            (Some(account), None) => account.mail.clone(),
+            (Some(account), Some(token)) => format!("{} (token {token})", account.mail),
+        }
+    }
+}
+
+impl Visitor {
+    /// Whoever asks where nobody needs to sign in.
+    pub(super) fn anybody() -> Self {
+        Self { role: Some(AccountRole::Admin), reach: Reach::All, ..Self::nobody() }
+    }
+
+    /// A program that shows a token of an account: it may as much as both may.
+    pub(super) fn program(token: &ApiToken, account: Account, reach: Reach) -> Self {
+        let role = Some(token.scope.min(account.role));
+        Self { role, reach, account: Some(account), token: Some(token.id), ..Self::nobody() }
+    }
+
+    fn nobody() -> Self {
+        Self {
+            secret: random_id(),
+            account: None,
+            token: None,
+            role: None,
+            reach: Reach::nothing(),
+            household: "unknown".to_owned(),
+            by_proxy: false,
+            https: false,
+            new: true,
+        }
     }
 }
 
@@ -131,6 +164,7 @@ impl Web {
             new: known.is_none(),
             secret: known.unwrap_or_else(random_id),
             account: None,
+            token: None,
             role: None,
             reach: Reach::nothing(),
             household: origin.client.map_or("unknown".to_owned(), attempts::household),
@@ -272,7 +306,7 @@ fn secret(headers: &HeaderMap, https: bool) -> Option<String> {
 
 /// A form's bytes; `None` where there are too many, or they never came. A browser that is still sending does
 /// not listen, so what is too much is read to its end.
-async fn read_form(mut body: Body) -> Option<Vec<u8>> {
+pub(super) async fn read_form(mut body: Body) -> Option<Vec<u8>> {
     let (mut form, mut whole) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else { continue };
@@ -288,7 +322,7 @@ async fn read_form(mut body: Body) -> Option<Vec<u8>> {
 
 /// Whether a post comes from a page of ours, as browsers tell it. One that tells nothing is no browser of
 /// today.
-fn is_our_own(headers: &HeaderMap, public_url: &str) -> bool {
+pub(super) fn is_our_own(headers: &HeaderMap, public_url: &str) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site")
         && site != "same-origin"
@@ -306,7 +340,7 @@ fn is_our_own(headers: &HeaderMap, public_url: &str) -> bool {
     }
 }
 
-fn with_headers(mut response: Response) -> Response {
+pub(super) fn with_headers(mut response: Response) -> Response {
     const ALWAYS: [(&str, &str); 6] = [
         (
             "content-security-policy",

@@ -285,7 +285,7 @@ pub(super) async fn delete(
 }
 
 /// The fault as lists have it.
-fn short(fault: &Fault) -> FaultLine {
+pub(super) fn short(fault: &Fault) -> FaultLine {
     let author = fault.blame.as_ref().map(|blame| &blame.author);
     FaultLine {
         id: fault.id,

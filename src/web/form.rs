@@ -3,6 +3,7 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::page::Problem;
 use super::params::Params;
 use super::show;
 use crate::notify::plain;
@@ -209,6 +210,24 @@ impl Form {
         let mut reader = Reader { form: Self::blank(list, posted), posted, wrong: false };
         let rule = reader.rule(list);
         if reader.wrong { Err(reader.form) } else { Ok(rule) }
+    }
+
+    /// A rule that came otherwise than by a form, held to the same and written the same.
+    ///
+    /// # Errors
+    /// What is wrong with each field.
+    pub(super) fn check(rule: &Rule) -> Result<Rule, Problem> {
+        let filled = Self::of(rule);
+        let fields = filled.fields.iter().map(|field| (field.name.to_owned(), field.value.clone()));
+        let mut checked = Self::read(filled.list, &fields.collect()).map_err(|form| {
+            let wrong = form.fields.into_iter().filter(|field| !field.wrong.is_empty());
+            Problem::unfit_all(wrong.map(|field| (field.name.to_owned(), field.wrong)).collect())
+        })?;
+        // The form knows days alone.
+        if let (Rule::KnownError(checked), Rule::KnownError(given)) = (&mut checked, rule) {
+            checked.expires_at = given.expires_at;
+        }
+        Ok(checked)
     }
 
     /// Whether it may become a rule of another list about code.

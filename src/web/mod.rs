@@ -9,6 +9,7 @@
 //! direction are made visible before (`notify::plain`).
 
 mod almanac;
+mod api;
 mod attempts;
 mod board;
 mod chart;
@@ -145,6 +146,7 @@ impl Web {
             .route("/favicon.svg", get(page::favicon))
             .route("/favicon.ico", get(page::favicon))
             .route("/check_health", get(page::check_health))
+            .route("/api", get(api::page))
             .route("/sign_in", get(sign_in::form).post(sign_in::ask))
             .route("/sign_in/{secret}", get(sign_in::confirm).post(sign_in::enter));
         let reader = Router::new()
@@ -185,6 +187,7 @@ impl Web {
         };
         Router::new()
             .merge(behind(nobody, Need::Nothing))
+            .merge(api::router(&self))
             .merge(behind(reader, Need::Role(AccountRole::Reader)))
             .merge(behind(developer, Need::Role(AccountRole::Developer)))
             .merge(behind(admin, Need::Role(AccountRole::Admin)))

@@ -11,7 +11,7 @@ use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::{Count, When};
 use crate::notify::notice::Notice;
-use crate::notify::{compose, plain};
+use crate::notify::{self, compose, plain};
 use crate::store::{DeliveryState, DeliveryStatus};
 
 /// Mails of one state on the page.
@@ -124,14 +124,7 @@ pub(super) async fn one(
     let id: i64 = id.parse().map_err(|_| gone())?;
     let now = web.now();
     let (mail, notice) = web.read(move |tx| tx.delivery_status(id)?.ok_or_else(gone)).await?;
-    let (subject, text) = match &notice {
-        // The link is made when the mail goes out; nobody can show it here.
-        Notice::SignIn { .. } => (compose::subject(&notice), "The link is for its reader alone.".to_owned()),
-        notice => {
-            let text = compose::text(notice, &mail.recipient, &web.0.settings.mail);
-            (compose::subject(notice), text.map_err(|error| Problem::internal(&error))?)
-        }
-    };
+    let (subject, text) = readable(&notice, &mail.recipient, &web.0.settings.mail)?;
     html(&MailPage {
         shell: Shell::new("Mail", "outbox", visitor).saying(&params),
         message_id: mail.message_id.clone(),
@@ -139,6 +132,21 @@ pub(super) async fn one(
         subject,
         text,
     })
+}
+
+/// A mail's subject and text, as its reader sees them, but for what is for them alone.
+pub(super) fn readable(
+    notice: &Notice,
+    to: &str,
+    settings: &notify::Settings,
+) -> Result<(String, String), Problem> {
+    let subject = compose::subject(notice);
+    // The link is made when the mail goes out; nobody can show it here.
+    if let Notice::SignIn { .. } = notice {
+        return Ok((subject, "The link is for its reader alone.".to_owned()));
+    }
+    let text = compose::text(notice, to, settings).map_err(|error| Problem::internal(&error))?;
+    Ok((subject, text))
 }
 
 /// Tries a mail again, now.

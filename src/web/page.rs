@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Json, Response};
+use axum::response::{Html, IntoResponse, Response};
 
 use super::Web;
 use super::door::Visitor;
@@ -150,9 +150,14 @@ impl Problem {
 
     /// What was written in a field cannot be taken.
     pub(super) fn unfit(field: &str, why: &str) -> Self {
-        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This cannot be taken", why);
-        problem.fields.push((field.to_owned(), why.to_owned()));
-        problem
+        Self::unfit_all(vec![(field.to_owned(), why.to_owned())])
+    }
+
+    /// The same of several fields, of which there is one at least.
+    pub(super) fn unfit_all(fields: Vec<(String, String)>) -> Self {
+        let why = fields.first().map_or("", |(_, why)| why.as_str());
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This cannot be taken", why);
+        Self { fields, ..problem }
     }
 
     /// What was asked for is not there.
@@ -236,9 +241,9 @@ pub(super) async fn check_health(State(web): State<Web>) -> Answer {
 /// The answer to an address that is nobody's.
 pub(super) async fn nowhere(request: Request) -> Response {
     let (title, said) = ("There is nothing here", "The address is mistyped, or what it led to is gone.");
+    let problem = Problem::missing(title, said);
     if request.uri().path().starts_with("/api/") {
-        let said = "there is nothing at this address; reports go to POST /api/v1/reports";
-        return (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error": said }))).into_response();
+        return super::api::as_json(problem.into_response());
     }
-    Problem::missing(title, said).into_response()
+    problem.into_response()
 }

@@ -61,6 +61,18 @@ impl Params {
     }
 }
 
+impl<const N: usize> From<[(&str, String); N]> for Params {
+    fn from(pairs: [(&str, String); N]) -> Self {
+        pairs.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
+}
+
+impl FromIterator<(String, String)> for Params {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Infallible;
 

@@ -6,12 +6,12 @@ use axum::extract::{Extension, State};
 use super::Web;
 use super::board::{at, kind};
 use super::door::Visitor;
-use super::page::{Answer, Shell, html};
+use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::{self, Count, When};
 use super::week::{answers_for, known_error, project_name};
 use crate::notify::plain;
-use crate::store::{FaultId, FaultLine, Sought};
+use crate::store::{FaultId, FaultLine, Reach, Sought};
 use crate::triage::rules::RuleId;
 
 /// Faults on the page.
@@ -24,13 +24,13 @@ const QUESTION: usize = 500;
 struct SearchPage {
     shell: Shell,
     question: String,
-    found: Vec<Found>,
+    found: Vec<Row>,
     more: bool,
     total: String,
 }
 
-/// A fault that was found.
-struct Found {
+/// A fault that was found, as the page shows it.
+struct Row {
     id: i64,
     kind: String,
     message: String,
@@ -40,6 +40,17 @@ struct Found {
     who: String,
     count: Count,
     when: When,
+}
+
+/// A fault that was found.
+pub(super) struct Found {
+    pub(super) fault: FaultLine,
+    /// Its project's name.
+    pub(super) project: String,
+    /// The known error that it is.
+    pub(super) known: Option<RuleId>,
+    /// The address of whoever answers for it.
+    pub(super) who: Option<String>,
 }
 
 /// A word of a question.
@@ -66,12 +77,48 @@ pub(super) async fn page(
     params: Params,
 ) -> Answer {
     let question: String = params.get("q").chars().take(QUESTION).collect();
-    let terms = read(&question);
-    let (now, clock) = (web.now(), web.0.clock.now());
-    let addresses = web.0.settings.addresses.clone();
-    let reach = visitor.reach.clone();
-    let mut found = web
-        .roster(move |tx, book, roster| {
+    let now = web.now();
+    let mut found = if question.trim().is_empty() {
+        Vec::new()
+    } else {
+        web.search(&question, None, SHOWN + 1, &visitor.reach).await?
+    };
+    let more = found.len() > SHOWN;
+    found.truncate(SHOWN);
+    let rows = found.into_iter().map(|Found { fault, known, who, .. }| Row {
+        id: fault.id.0,
+        kind: kind(&fault),
+        message: show::gist(fault.exception_message.as_deref()),
+        at: at(&fault),
+        known,
+        who: plain::line(&who.unwrap_or_default(), 254),
+        count: Count(fault.count),
+        when: When { at: fault.last_seen, now },
+    });
+    let found: Vec<_> = rows.collect();
+    html(&SearchPage {
+        shell: Shell::new("Search", "search", visitor),
+        question,
+        total: show::of(found.len() as u64, "fault"),
+        found,
+        more,
+    })
+}
+
+impl Web {
+    /// The faults within `reach` that a question is about, those seen last first, at most `limit`; an empty one is
+    /// about all. `after`: where a list goes on, when its last fault was seen and its number.
+    pub(super) async fn search(
+        &self,
+        question: &str,
+        after: Option<(i64, FaultId)>,
+        limit: usize,
+        reach: &Reach,
+    ) -> Result<Vec<Found>, Problem> {
+        let terms = read(&question.chars().take(QUESTION).collect::<String>());
+        let (clock, addresses) = (self.0.clock.now(), self.0.settings.addresses.clone());
+        let reach = reach.clone();
+        self.roster(move |tx, book, roster| {
             let projects = tx.projects_within(&reach)?;
             let known = |fault: &FaultLine| known_error(book, fault, clock);
             // Of most faults the roster says that they are not meant.
@@ -97,38 +144,18 @@ pub(super) async fn page(
                 })
             };
             let seen: Vec<_> = terms.iter().filter_map(Term::seen).collect();
-            let sought = Sought { word: rarest(&terms), seen: &seen };
-            let found = if terms.is_empty() {
-                Vec::new()
-            } else {
-                tx.find_faults(SHOWN + 1, &sought, &reach, may_be, wanted)?
-            };
-            let found = found.into_iter().map(|fault| {
-                let who = answers_for(&fault, book, &addresses).unwrap_or_default();
-                let when = When { at: fault.last_seen, now };
-                Found {
-                    id: fault.id.0,
-                    kind: kind(&fault),
-                    message: show::gist(fault.exception_message.as_deref()),
-                    at: at(&fault),
-                    known: known(&fault),
-                    who: plain::line(&who, 254),
-                    count: Count(fault.count),
-                    when,
-                }
+            let sought = Sought { word: rarest(&terms), seen: &seen, after };
+            let found = tx.find_faults(limit, &sought, &reach, may_be, wanted)?;
+            let found = found.into_iter().map(|fault| Found {
+                project: project_name(&projects, fault.project),
+                known: known(&fault),
+                who: answers_for(&fault, book, &addresses),
+                fault,
             });
-            Ok(found.collect::<Vec<_>>())
+            Ok(found.collect())
         })
-        .await?;
-    let more = found.len() > SHOWN;
-    found.truncate(SHOWN);
-    html(&SearchPage {
-        shell: Shell::new("Search", "search", visitor),
-        question,
-        total: show::of(found.len() as u64, "fault"),
-        found,
-        more,
-    })
+        .await
+    }
 }
 
 impl Term {

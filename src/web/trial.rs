@@ -24,6 +24,10 @@ pub(super) struct Trial {
     pub(super) said: String,
     /// Some of the faults, the most frequent first.
     pub(super) examples: Vec<Example>,
+    /// How many faults it would have applied to.
+    pub(super) faults: u64,
+    /// Their occurrences.
+    pub(super) occurrences: u64,
 }
 
 /// A fault that a rule would have applied to.
@@ -122,7 +126,8 @@ impl Hits {
             at: at(fault),
             count: Count(*count),
         });
-        Trial { said: said(rule, self.faults, self.occurrences), examples: examples.collect() }
+        let (faults, occurrences) = (self.faults, self.occurrences);
+        Trial { said: said(rule, faults, occurrences), examples: examples.collect(), faults, occurrences }
     }
 }
 
