@@ -11,6 +11,7 @@ mod deploy;
 mod explain;
 mod follow;
 mod house;
+mod import;
 mod known;
 mod listen;
 mod options;
@@ -76,6 +77,8 @@ enum Command {
     Run(run::Arguments),
     /// Follow logs, and report the tracebacks in them
     Follow(follow::Arguments),
+    /// Report what other programs have kept
+    Import(import::Arguments),
     #[command(hide = true)]
     PassOn(run::PassOn),
     /// Tell a running daemon what runs where from now on
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::run(arguments),
         Command::Run(arguments) => return run::run(arguments),
         Command::Follow(arguments) => follow::run(arguments),
+        Command::Import(arguments) => import::run(arguments),
         Command::PassOn(arguments) => return run::pass_on(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Blame(arguments) => return blame::run(arguments),
