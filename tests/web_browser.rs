@@ -16,6 +16,8 @@ use git::{Repo, tree};
 
 const FEED: &str = "import json\n\n\ndef load(text):\n    return json.loads(text)\n";
 /// As WebDriver writes it.
+/// What a browser takes for that key.
+const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
 /// A missing tool is a named skip at a desk, and a failure where CI is set.
@@ -74,6 +76,37 @@ fn the_story_without_scripts() {
     mailed(data.path(), 3);
 }
 
+/// Goes from field to field until one shows `text`, and enters it.
+fn tab_to(browser: &Driver, text: &str) {
+    let shown = "const at = document.activeElement; arguments[0](at.textContent.trim())";
+    for _ in 0..80 {
+        browser.type_into("", TAB);
+        if browser.run(shown) == text {
+            return browser.type_into("", ENTER);
+        }
+    }
+    panic!("no {text:?} can be reached by keys at {}", browser.address());
+}
+
+#[test]
+fn an_error_is_made_known_by_keys_alone() {
+    let Some(browser) = Driver::start(Kind { dark: true, scripts: true, width: 1200 }) else {
+        return skip("chromium-driver is not installed");
+    };
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    daemon.decided(traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)"));
+    sign_in(&browser, &daemon, data.path(), "ada@example.org");
+    tab_to(&browser, "ValueError");
+    assert!(browser.text("h1").contains("ValueError"));
+    tab_to(&browser, "Make it a known error");
+    assert!(browser.text("#trial").contains("silenced 1 fault"));
+    tab_to(&browser, "Save");
+    assert!(browser.text(".said").contains("on the list"));
+}
+
 #[test]
 fn axe_finds_nothing_on_any_page() {
     let Some(axe) = std::env::var_os("BLAMED_TEST_AXE").and_then(|file| std::fs::read_to_string(file).ok())
@@ -101,6 +134,9 @@ fn axe_finds_nothing_on_any_page() {
         "/remap_email",
         "/settings",
         "/changes",
+        "/health",
+        "/repositories",
+        "/?author=ada@example.org",
         "/projects",
         "/people",
         "/outbox",

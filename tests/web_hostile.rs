@@ -88,9 +88,15 @@ fn nothing_in_a_report_runs() {
     let sheet = root.get("/week.csv");
     assert!(!sheet.text.contains(",=HYPERLINK") && sheet.text.contains("'=HYPERLINK"), "{}", sheet.text);
     let link = root.get("/faults/1").link("/faults/1/occurrences/");
-    let raw = root.get(&link);
-    assert_eq!(raw.headers["content-type"], "application/json");
-    assert_eq!(raw.headers["x-content-type-options"], "nosniff");
+    for (end, kind) in [
+        ("", "application/json"),
+        (".txt", "text/plain; charset=utf-8"),
+        (".md", "text/plain; charset=utf-8"),
+    ] {
+        let raw = root.get(&link.replace(".txt", end));
+        assert_eq!(raw.headers["content-type"], kind);
+        assert_eq!(raw.headers["x-content-type-options"], "nosniff");
+    }
 
     // The same words as rules.
     for evil in CORPUS {
@@ -116,7 +122,7 @@ fn tags_are_ours(address: &str, text: &str) {
         "rect", "nav", "form", "label", "input", "main", "p", "footer", "h1", "h2", "h3", "section", "dl",
         "dt", "dd", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li",
         "span", "strong", "small", "time", "code", "pre", "br", "button", "select", "option", "textarea",
-        "fieldset", "legend",
+        "fieldset", "legend", "caption",
     ];
     let mut rest = text;
     while let Some(at) = rest.find('<') {

@@ -275,3 +275,66 @@ fn weeks_environments_and_names_are_as_configured() {
     let sheets = ["/", "/week.csv", "/week.json"].map(|path| anybody.get(path).text);
     assert!(sheets.iter().all(|text| !text.contains("ada@") && !text.contains("Ada")), "{sheets:?}");
 }
+
+#[test]
+fn a_fault_has_what_git_says_around_it_and_is_mailed_again_when_asked() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let old = FEED.replace("json.loads(text)", "json.load(text)");
+    let first = repo.commit("Cleo", &[], &tree(&[("shop/old.py", &old)]));
+    let second = repo.commit("Ada", &[first], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    daemon.decided(traceback("/srv/app/shop/feed.py", 5, "load", "return json.loads(text)"));
+    assert_eq!(mailed(data.path(), 1), ["ada@example.org"]);
+    let mut root = Browser::admin(&daemon);
+
+    // Whose each line is, and what her commit changed; git may take a moment for it.
+    let short = |commit: git2::Oid| commit.to_string()[..10].to_owned();
+    let page = daemon::eventually("git's word", || {
+        let page = root.get("/faults/1");
+        page.text.contains("class=\"removed").then_some(page)
+    });
+    page.has("<strong>Cleo</strong>").has(&short(first)).has("<strong>Ada</strong>").has(&short(second));
+    page.has("<span class=\"unseen\">removed: </span>    return json.load(text)");
+    page.has("<span class=\"unseen\">added: </span>    return json.loads(text)");
+    page.has("The file was called shop/old.py before.");
+
+    // To be pasted elsewhere.
+    let kept = page.link("/faults/1/occurrences/");
+    assert!(kept.ends_with(".txt"), "{kept}");
+    let text = root.get(&kept);
+    assert_eq!(text.headers["content-type"], "text/plain; charset=utf-8");
+    text.has("ValueError: no\n").has("Line: shop/feed.py:5 at ").has("/srv/app/shop/feed.py:5 in load\n");
+    let markdown = root.get(&kept.replace(".txt", ".md"));
+    markdown.has("### `ValueError: no`").has("\n```text\n").has("- Last changed by: `Ada`");
+    assert_eq!(root.get(&kept.replace(".txt", "x.txt")).status, 404);
+
+    // Asked for twice by one form, it is sent once; the next form sends it again.
+    let token = page.value("token");
+    let again = [("mails", "1"), ("token", token.as_str())];
+    assert_eq!(root.post("/faults/1/send_again", &again).location, "/faults/1?said=sent-again");
+    assert_eq!(root.post("/faults/1/send_again", &again).location, "/faults/1?said=same");
+    assert_eq!(mailed(data.path(), 2), ["ada@example.org"; 2]);
+    root.get("/faults/1").has("again, after 1").has("had its mail sent again").has("value=\"2\"");
+    assert_eq!(root.post("/faults/9/send_again", &again).status, 404);
+
+    // Without its repository the page still has all that is stored.
+    drop(daemon);
+    let path = repo.path().to_owned();
+    let away = data.path().join("away");
+    std::fs::rename(&path, &away).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let configuration = format!(
+        "data_dir = {:?}\n[web]\nsign_in = \"off\"\n[[project]]\nname = \"shop\"\n\
+         [[project.repository]]\npath = {path:?}\n",
+        data.path()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::configured(folder.path(), &configuration);
+    let page = Browser::new(&daemon.url).get("/faults/1");
+    assert_eq!(page.status, 200);
+    page.has("return json.loads(text)").has("Last changed by").has(&second.to_string());
+    drop(daemon);
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+}

@@ -19,6 +19,7 @@
 mod author;
 mod authors;
 mod cache;
+mod change;
 mod commit_graph;
 mod guess;
 mod ignored;
@@ -48,6 +49,7 @@ use dashmap::mapref::entry::Entry as Slot;
 use git2::Oid;
 use tokio::sync::{Semaphore, watch};
 
+pub use change::{Change, ChangedLine, Fate};
 pub use ignored::BrokenLine;
 pub use moves::Moves;
 pub use repository::{Branch, BranchPattern, Repository};
@@ -300,6 +302,16 @@ impl Blamer {
         let mails =
             self.with_objects(repository, &tip, |objects, id| authors::since(objects, id, since).map(Ok))?;
         Ok((tip, mails))
+    }
+
+    /// What the commit of `origin` changed around its line. `None`: nothing that can be shown.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn change(&self, repository: &str, origin: &Origin) -> Result<Option<Change>, BlameError> {
+        self.with_objects(repository, &origin.commit, |objects, id| {
+            Ok(Ok(change::around(objects, id, origin)?))
+        })
     }
 
     /// Lines of the lists of ignored commits, as of `commit`, that could not be read; none where such commits

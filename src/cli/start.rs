@@ -201,13 +201,14 @@ impl Daemon {
         };
         let whose = settings.projects.iter().map(|project| (project.id, project.repositories.clone()));
         let authors = Authors::new(store.clone(), blamer.clone(), whose.collect());
-        let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), authors.clone(), pages);
         let mirrors = Mirrors::new(
             house::mirrors(config, &projects),
             house::mirror_settings(config, &notify.from),
             (store.clone(), blamer.clone(), clock.clone()),
             wake.clone(),
         );
+        let sources = (blamer.clone(), authors.clone(), mirrors.clone());
+        let web = Web::new(store.clone(), clock.clone(), Arc::clone(&outbox), sources, pages);
         let remembered = house::upkeep_settings(config, &notify.from);
         let upkeep = Upkeep::new(store.clone(), clock.clone(), remembered, wake.clone());
         let sources = (blamer.clone(), mirrors.clone());

@@ -298,6 +298,22 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The latest samples of any fault, latest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn latest_occurrences(&self, limit: u32) -> Result<Vec<Occurrence>, StoreError> {
+        let sql = "
+            SELECT id, received_at, report, verdicts FROM occurrences ORDER BY received_at DESC LIMIT ?1";
+        let mut statement = self.0.prepare_cached(sql)?;
+        let mut rows = statement.query([limit])?;
+        let mut occurrences = Vec::new();
+        while let Some(row) = rows.next()? {
+            occurrences.push(occurrence(row)?);
+        }
+        Ok(occurrences)
+    }
+
     /// The samples of a fault, latest first.
     ///
     /// # Errors
@@ -310,13 +326,17 @@ impl Tx<'_> {
         let mut rows = statement.query([fault.0])?;
         let mut occurrences = Vec::new();
         while let Some(row) = rows.next()? {
-            occurrences.push(Occurrence {
-                id: row.get(0)?,
-                received_at: row.get(1)?,
-                report: serde_json::from_str(&row.get::<_, String>(2)?)?,
-                verdicts: serde_json::from_str(&row.get::<_, String>(3)?)?,
-            });
+            occurrences.push(occurrence(row)?);
         }
         Ok(occurrences)
     }
+}
+
+fn occurrence(row: &rusqlite::Row<'_>) -> Result<Occurrence, StoreError> {
+    Ok(Occurrence {
+        id: row.get(0)?,
+        received_at: row.get(1)?,
+        report: serde_json::from_str(&row.get::<_, String>(2)?)?,
+        verdicts: serde_json::from_str(&row.get::<_, String>(3)?)?,
+    })
 }

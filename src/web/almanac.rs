@@ -316,32 +316,15 @@ impl Almanac {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use crate::blame::Blamer;
     use crate::clock::Clock;
-    use crate::notify::outbox::Outbox;
-    use crate::notify::{self, Transport};
-    use crate::pipeline::Authors;
     use crate::store::{NewFault, Store, Whereabouts};
-    use crate::web::{Proxies, Settings, SignIn, WeekSettings};
+    use crate::web::SignIn;
 
     fn web(store: &Store, clock: &Clock) -> Web {
-        let mail = notify::Settings {
-            from: "blamed@example.org".parse().unwrap(),
-            public_url: "http://127.0.0.1:9029".to_owned(),
-            default_contact: None,
-            transport: Transport::Folder("unused".into()),
-        };
-        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
-        let blamer = Blamer::new(Vec::new(), crate::blame::Settings::default());
-        let authors = Authors::new(store.clone(), blamer, Vec::new());
-        let (addresses, week) = (AddressPolicy::default(), WeekSettings::default());
-        let proxies = Proxies::default();
-        let settings = Settings { sign_in: SignIn::Off, mail, addresses, authors: true, proxies, week };
-        Web::new(store.clone(), clock.clone(), outbox, authors, settings)
+        crate::web::tests::web(store, clock, SignIn::Off, "http://127.0.0.1:9029")
     }
 
     /// A fault in a week: who answers for it, whether it is known, and its count on each of fourteen days.

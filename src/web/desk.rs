@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use super::form::{describe, terms};
 use super::page::Problem;
 use super::show;
+use crate::notify::notice::Notice;
 use crate::pipeline::random_id;
 use crate::store::{
     Account, AccountRole, FaultId, ProjectId, Reach, StoreError, StoredRule, Tx, fingerprint,
@@ -326,6 +327,22 @@ impl<'t, 's> Desk<'t, 's> {
             self.note(&format!("mail {id}"), "tried again")?;
         }
         Ok(retried)
+    }
+
+    /// Owes a mail about a fault once more, to `to`, after `mails` others. `false`: that was done already.
+    pub(crate) fn send_again(
+        &self,
+        id: FaultId,
+        (mails, to): (u32, &str),
+        message_id: &str,
+        notice: &Notice,
+    ) -> Result<bool, StoreError> {
+        let mark = format!("again, after {mails}");
+        let owed = self.tx.owe(Some(id.0), &mark, to, message_id, notice, self.now)?;
+        if owed {
+            self.note(&format!("fault {}", id.0), "had its mail sent again")?;
+        }
+        Ok(owed)
     }
 
     /// Forgets a fault within reach, with all that is kept of it. `false`: there is none.

@@ -364,33 +364,12 @@ pub(super) fn with_headers(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::blame::Blamer;
     use crate::clock::Clock;
-    use crate::notify::outbox::Outbox;
-    use crate::notify::{self, Transport};
-    use crate::pipeline::Authors;
     use crate::store::{Store, StoreError};
-    use crate::triage::identity::AddressPolicy;
-    use crate::web::{Proxies, Settings, WeekSettings};
 
     fn web(dir: &std::path::Path, clock: &Clock, public_url: &str) -> Web {
-        let store = Store::open(dir).unwrap();
-        let mail = notify::Settings {
-            from: "blamed@example.org".parse().unwrap(),
-            public_url: public_url.to_owned(),
-            default_contact: None,
-            transport: Transport::Folder(dir.join("mail")),
-        };
-        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
-        let addresses = AddressPolicy::default();
-        let (proxies, week) = (Proxies::default(), WeekSettings::default());
-        let settings = Settings { sign_in: SignIn::Required, mail, addresses, authors: true, proxies, week };
-        let blamer = Blamer::new(Vec::new(), crate::blame::Settings::default());
-        let authors = Authors::new(store.clone(), blamer, Vec::new());
-        Web::new(store, clock.clone(), outbox, authors, settings)
+        crate::web::tests::web(&Store::open(dir).unwrap(), clock, SignIn::Required, public_url)
     }
 
     #[tokio::test]

@@ -3,20 +3,23 @@
 use askama::Template;
 use axum::extract::{Extension, Path, State};
 use axum::http::header;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect};
 
 use super::Web;
 use super::chart::Bars;
-use super::desk::Desk;
-use super::door::{Posted, Visitor};
+use super::door::Visitor;
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::{self, Count, When};
+use super::surroundings::{Changed, LineOf, Surroundings};
 use super::trace::{self, Argument, Trace, argument};
+use super::transcript::{self, transcript};
 use super::week::answers_for;
 use crate::blame::{Blame, Confidence};
 use crate::notify::plain;
-use crate::store::{Change, DeliveryState, DeliveryStatus, Fault, FaultId, FaultLine, Occurrence, Sought};
+use crate::store::{
+    Change, DeliveryState, DeliveryStatus, Fault, FaultId, FaultLine, Occurrence, Sighting, Sought,
+};
 use crate::triage::rules::Rulebook;
 
 const HOUR: i64 = 3_600_000;
@@ -47,6 +50,8 @@ struct FaultPage {
     known: Option<i64>,
     known_link: String,
     source: Vec<Line>,
+    /// Whether git has said whose the lines are.
+    blamed: bool,
     source_of: String,
     commit: Option<Commit>,
     notes: Vec<String>,
@@ -55,7 +60,15 @@ struct FaultPage {
     days: Bars,
     others: Vec<Other>,
     kept: Option<Kept>,
-    hosts: Vec<String>,
+    /// Where it was seen: environments, hosts, releases.
+    seen: Vec<(&'static str, Vec<Seen>)>,
+    /// What its commit changed around the line.
+    change: Vec<Changed>,
+    change_remark: String,
+    /// Whether git will have said more in a moment.
+    late: bool,
+    /// Whether there is something that can be mailed again.
+    sendable: bool,
     mails: Vec<Mail>,
     changes: Vec<(When, Change)>,
 }
@@ -72,6 +85,25 @@ struct Line {
     number: u32,
     text: String,
     marked: bool,
+    /// Who last changed it, where git has said so.
+    of: Option<LineOf>,
+    /// Whether the line above came with the same commit.
+    same: bool,
+}
+
+impl Line {
+    /// When it was last changed.
+    fn day(&self) -> String {
+        self.of.as_ref().map(|of| show::day(of.at)).unwrap_or_default()
+    }
+}
+
+/// How often it was seen somewhere.
+struct Seen {
+    name: String,
+    count: Count,
+    /// Of all that are listed, in percent.
+    share: u64,
 }
 
 struct Commit {
@@ -122,13 +154,14 @@ struct Found {
     hours: Vec<(i64, u64)>,
     mails: Vec<DeliveryStatus>,
     changes: Vec<Change>,
+    sightings: [Vec<Sighting>; 3],
 }
 
-fn gone() -> Problem {
+pub(super) fn gone() -> Problem {
     Problem::missing("There is no such fault", "The number is mistyped, or somebody has deleted the fault.")
 }
 
-fn number(id: &str) -> Result<FaultId, Problem> {
+pub(super) fn number(id: &str) -> Result<FaultId, Problem> {
     id.parse().map(FaultId).map_err(|_| gone())
 }
 
@@ -152,14 +185,25 @@ pub(super) async fn page(
                 hours: tx.hours_of_fault(id, now - i64::try_from(DAYS).unwrap_or(0) * DAY)?,
                 mails: tx.deliveries_about(id.0)?,
                 changes: tx.changes_of(&format!("fault {}", id.0), 50)?,
+                sightings: [
+                    tx.sightings(id, "environment")?,
+                    tx.sightings(id, "host")?,
+                    tx.sightings(id, "release")?,
+                ],
                 fault,
             })
         })
         .await?;
-    let Found { fault, project, book, occurrences, hours, mails, changes } = found;
+    let Found { fault, project, book, occurrences, hours, mails, changes, sightings } = found;
     let when = |at| When { at, now };
     let line = short(&fault);
     let blame = fault.blame.as_ref();
+    let around = match blame {
+        Some(blame) => web.surroundings(blame).await,
+        None => Surroundings::default(),
+    };
+    let names = ["Environment", "Host", "Release"];
+    let seen = names.into_iter().zip(sightings.iter().map(|list| seen(list)));
     let known = super::week::known_error(&book, &line, web.0.clock.now());
     let kind = super::board::kind(&line);
     let latest = occurrences.first();
@@ -180,7 +224,12 @@ pub(super) async fn page(
         decision: sentence(&show::name(Some(&fault.decision))),
         known: known.map(|id| id.0),
         known_link: known_link(&fault),
-        source: source(&fault, latest),
+        blamed: !around.lines.is_empty(),
+        source: source(&fault, latest, &around),
+        change: around.change,
+        change_remark: around.remark,
+        late: around.late,
+        sendable: latest.is_some(),
         source_of: blame.map_or_else(String::new, |blame| {
             format!("{} at {}", show::name(Some(&blame.place.repository)), blame.place.revision.short())
         }),
@@ -189,7 +238,7 @@ pub(super) async fn page(
         argument: shown.map(argument).unwrap_or_default(),
         hours: bars(&hours, now, HOUR, HOURS, "hour"),
         days: bars(&hours, now, DAY, DAYS, "day"),
-        hosts: hosts(&occurrences),
+        seen: seen.filter(|(_, list)| !list.is_empty()).collect(),
         others: occurrences
             .iter()
             .map(|other| Other {
@@ -205,18 +254,23 @@ pub(super) async fn page(
     html(&page)
 }
 
-/// A kept occurrence as it was taken, in JSON.
+/// A kept occurrence as it was taken, in JSON; with `.txt` or `.md` after its id, in words.
 pub(super) async fn raw(
     State(web): State<Web>,
     Extension(visitor): Extension<Visitor>,
     Path((id, occurrence)): Path<(String, String)>,
 ) -> Answer {
     let id = number(&id)?;
+    let (occurrence, form) = match occurrence.rsplit_once('.') {
+        Some((id, "txt")) => (id.to_owned(), Some(transcript::Form::Text)),
+        Some((id, "md")) => (id.to_owned(), Some(transcript::Form::Markdown)),
+        _ => (occurrence, None),
+    };
     let found = web.read(move |tx| {
-        tx.fault_within(id, &visitor.reach)?.ok_or_else(gone)?;
-        Ok(tx.occurrences(id)?)
+        let fault = tx.fault_within(id, &visitor.reach)?.ok_or_else(gone)?;
+        Ok((fault, tx.occurrences(id)?))
     });
-    let found = found.await?;
+    let (fault, found) = found.await?;
     let found = found.into_iter().find(|kept| kept.id == occurrence).ok_or_else(|| {
         Problem::missing(
             "This occurrence is not kept",
@@ -224,6 +278,10 @@ pub(super) async fn raw(
         )
         .way(&format!("/faults/{}", id.0), "The fault")
     })?;
+    if let Some(form) = form {
+        let text = transcript(&fault, &found, &web.address(&format!("/faults/{}", id.0)), form);
+        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response());
+    }
     let document = serde_json::json!({
         "id": found.id, "received_at": found.received_at, "report": found.report, "verdicts": found.verdicts,
     });
@@ -266,22 +324,6 @@ pub(super) async fn view_traceback(
             return Err(Problem::missing("There is no such fault", said).way(&way, "Faults in that file"));
         }
     })
-}
-
-/// Forgets a fault.
-pub(super) async fn delete(
-    State(web): State<Web>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Extension(Posted(_)): Extension<Posted>,
-) -> Result<Response, Problem> {
-    let id = number(&id)?;
-    let (who, now) = (visitor.who(), web.now());
-    let deleted = web.write(move |tx| Ok(Desk::new(tx, &who, now).delete_fault(id, &visitor.reach)?));
-    if !deleted.await? {
-        return Err(gone());
-    }
-    Ok(Redirect::to("/?said=fault-deleted").into_response())
 }
 
 /// The fault as lists have it.
@@ -333,13 +375,20 @@ fn person(fault: &FaultLine, book: &Rulebook, web: &Web) -> Option<Person> {
 }
 
 /// The line in its surroundings: at its revision where git has it, else as the client sent it.
-fn source(fault: &Fault, latest: Option<&Occurrence>) -> Vec<Line> {
+fn source(fault: &Fault, latest: Option<&Occurrence>, around: &Surroundings) -> Vec<Line> {
     if let Some(blame) = &fault.blame {
         let marked = blame.place.line.get();
-        let lines = blame.source.iter().map(|line| Line {
-            number: line.number,
-            text: plain::code(&line.text, 500),
-            marked: line.number == marked,
+        let lines = blame.source.iter().map(|line| {
+            let of = around.lines.get(&line.number).cloned();
+            Line {
+                number: line.number,
+                text: plain::code(&line.text, 500),
+                marked: line.number == marked,
+                same: line.number != marked
+                    && of.is_some()
+                    && of.as_ref() == around.lines.get(&line.number.saturating_sub(1)),
+                of,
+            }
         });
         return lines.collect();
     }
@@ -350,7 +399,13 @@ fn source(fault: &Fault, latest: Option<&Occurrence>) -> Vec<Line> {
     let Some((frame, number)) = suspect.and_then(|frame| Some((frame, frame.line?.get()))) else {
         return Vec::new();
     };
-    let line = |number, text: &str, marked| Line { number, text: plain::code(text, 500), marked };
+    let line = |number, text: &str, marked| Line {
+        number,
+        text: plain::code(text, 500),
+        marked,
+        of: None,
+        same: false,
+    };
     let first = number.saturating_sub(u32::try_from(frame.before.len()).unwrap_or(0));
     let before = frame.before.iter().zip(first..).map(|(text, number)| line(number, text, false));
     let own = frame.text.iter().map(|text| line(number, text, true));
@@ -438,20 +493,16 @@ fn bars(hours: &[(i64, u64)], now: i64, unit: i64, number: usize, name: &str) ->
     }
 }
 
-/// Where it was seen: hosts, releases and environments of the kept occurrences.
-fn hosts(occurrences: &[Occurrence]) -> Vec<String> {
-    let mut seen: Vec<(String, usize)> = Vec::new();
-    for Occurrence { report, .. } in occurrences {
-        for text in [&report.hostname, &report.release, &report.environment].into_iter().flatten() {
-            let text = plain::line(text, 100);
-            match seen.iter_mut().find(|(known, _)| *known == text) {
-                Some((_, times)) => *times += 1,
-                None => seen.push((text, 1)),
-            }
-        }
-    }
-    seen.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-    seen.into_iter().take(12).map(|(text, times)| format!("{text} ×{times}")).collect()
+/// The places that it was seen in most.
+fn seen(sightings: &[Sighting]) -> Vec<Seen> {
+    const SHOWN: usize = 8;
+    let all: u64 = sightings.iter().map(|at| at.count).sum();
+    let shown = sightings.iter().take(SHOWN).map(|at| Seen {
+        name: if at.value.is_empty() { "others".to_owned() } else { plain::line(&at.value, 100) },
+        count: Count(at.count),
+        share: at.count * 100 / all.max(1),
+    });
+    shown.collect()
 }
 
 fn kept(occurrence: &Occurrence, now: i64) -> Kept {

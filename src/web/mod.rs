@@ -16,7 +16,9 @@ mod chart;
 pub(crate) mod desk;
 mod door;
 mod fault;
+mod fault_actions;
 mod form;
+mod health;
 mod outbox;
 mod page;
 mod params;
@@ -30,7 +32,9 @@ mod settings;
 mod sheet;
 mod show;
 mod sign_in;
+mod surroundings;
 mod trace;
+mod transcript;
 mod trial;
 mod week;
 mod you;
@@ -48,10 +52,11 @@ pub(crate) use self::page::Problem;
 use self::passwords::Passwords;
 pub use self::proxy::Proxies;
 pub(crate) use self::sign_in::one_time;
+use crate::blame::Blamer;
 use crate::clock::Clock;
 use crate::notify;
 use crate::notify::outbox::Outbox;
-use crate::pipeline::Authors;
+use crate::pipeline::{Authors, Mirrors};
 use crate::store::{AccountRole, Store, StoreError, Tx};
 use crate::triage::identity::AddressPolicy;
 
@@ -118,7 +123,9 @@ struct Inner {
     store: Store,
     clock: Clock,
     outbox: Arc<Outbox>,
+    blamer: Blamer,
     authors: Authors,
+    mirrors: Mirrors,
     settings: Settings,
     attempts: Attempts,
     passwords: Passwords,
@@ -132,11 +139,22 @@ impl Web {
         store: Store,
         clock: Clock,
         outbox: Arc<Outbox>,
-        authors: Authors,
+        (blamer, authors, mirrors): (Blamer, Authors, Mirrors),
         settings: Settings,
     ) -> Self {
         let (attempts, passwords, almanac) = Default::default();
-        Self(Arc::new(Inner { store, clock, outbox, authors, settings, attempts, passwords, almanac }))
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            outbox,
+            blamer,
+            authors,
+            mirrors,
+            settings,
+            attempts,
+            passwords,
+            almanac,
+        }))
     }
 
     /// Its routes, and its answer to every address that is nobody's.
@@ -147,6 +165,7 @@ impl Web {
             .route("/favicon.ico", get(page::favicon))
             .route("/check_health", get(page::check_health))
             .route("/api", get(api::page))
+            .route("/readyz", get(page::check_health))
             .route("/sign_in", get(sign_in::form).post(sign_in::ask))
             .route("/sign_in/{secret}", get(sign_in::confirm).post(sign_in::enter));
         let reader = Router::new()
@@ -166,7 +185,8 @@ impl Web {
             .route("/you/tokens", post(you::tokens));
         let mut developer = Router::new()
             .route("/rules/{id}", post(rules::change))
-            .route("/faults/{id}/delete", post(fault::delete));
+            .route("/faults/{id}/delete", post(fault_actions::delete))
+            .route("/faults/{id}/send_again", post(fault_actions::send_again));
         for list in form::List::ALL {
             let (show, add) = (rules::blank, rules::add);
             let show = move |web, visitor, query| show(list, web, visitor, query);
@@ -178,6 +198,8 @@ impl Web {
             .route("/settings", get(settings::page).post(settings::change))
             .route("/view_config", get(settings::page))
             .route("/changes", get(settings::changes))
+            .route("/health", get(health::page))
+            .route("/repositories", get(health::repositories))
             .route("/projects", get(projects::page).post(projects::change))
             .route("/people", get(people::page).post(people::change))
             .route("/outbox", get(outbox::page))
@@ -234,5 +256,40 @@ impl Web {
     ) -> Result<T, Problem> {
         let store = self.0.store.clone();
         tokio::task::spawn_blocking(move || store.write(work)).await.expect("writing does not panic")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::Transport;
+    use crate::pipeline::MirrorSettings;
+
+    /// Pages over a store, with nothing around them.
+    pub(super) fn web(store: &Store, clock: &Clock, sign_in: SignIn, public_url: &str) -> Web {
+        let from: lettre::message::Mailbox = "blamed@example.org".parse().unwrap();
+        let mail = notify::Settings {
+            from: from.clone(),
+            public_url: public_url.to_owned(),
+            default_contact: None,
+            transport: Transport::Folder("unused".into()),
+        };
+        let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), mail.clone()));
+        let blamer = Blamer::new(Vec::new(), crate::blame::Settings::default());
+        let authors = Authors::new(store.clone(), blamer.clone(), Vec::new());
+        let hour = std::time::Duration::from_secs(3_600);
+        let (default_contact, progress) = (None, None);
+        let fetch = MirrorSettings { every: hour, timeout: hour, sender: from, default_contact, progress };
+        let world = (store.clone(), blamer.clone(), clock.clone());
+        let mirrors = Mirrors::new(Vec::new(), fetch, world, || ());
+        let settings = Settings {
+            sign_in,
+            mail,
+            addresses: AddressPolicy::default(),
+            authors: true,
+            proxies: Proxies::default(),
+            week: WeekSettings::default(),
+        };
+        Web::new(store.clone(), clock.clone(), outbox, (blamer, authors, mirrors), settings)
     }
 }

@@ -97,6 +97,7 @@ fn said(word: &str) -> &'static str {
         "person-changed" => "What they may do and see was changed.",
         "person-removed" => "Their account was removed, and they were signed out everywhere.",
         "retried" => "The mail is being tried again.",
+        "sent-again" => "The mail is sent again.",
         "fault-deleted" => "The fault was deleted, with all that was kept of it.",
         "password-set" => "Your password was set. Every other browser was signed out.",
         "password-removed" => "You have no password any more. Every other browser was signed out.",

@@ -54,10 +54,21 @@ pub(super) fn exact(number: u64) -> String {
     out
 }
 
+/// `12 MB`.
+pub(super) fn bytes(number: u64) -> String {
+    match number {
+        0..1_000_000 => format!("{} kB", number / 1_000),
+        1_000_000..10_000_000_000 => format!("{} MB", number / 1_000_000),
+        _ => format!("{} GB", number / 1_000_000_000),
+    }
+}
+
 /// `1 fault`, `2 faults`.
 pub(super) fn of(number: u64, one: &str) -> String {
-    let end = if number == 1 { "" } else { "s" };
-    format!("{} {one}{end}", exact(number))
+    match one.strip_suffix('y') {
+        Some(stem) if number != 1 => format!("{} {stem}ies", exact(number)),
+        _ => format!("{} {one}{}", exact(number), if number == 1 { "" } else { "s" }),
+    }
 }
 
 /// A moment: how long ago it was, with the exact time on hover.
@@ -80,7 +91,7 @@ impl fmt::Display for When {
 }
 
 impl When {
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let apart = self.now - self.at;
         let (ahead, apart) = (apart < 0, apart.unsigned_abs());
         let units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "min")];
@@ -149,6 +160,8 @@ mod tests {
         check(u64::MAX, "18446744T");
         assert_eq!(exact(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(of(1, "fault") + &of(2, "fault"), "1 fault2 faults");
+        assert_eq!(of(1, "query") + &of(2, "query"), "1 query2 queries");
+        assert_eq!([bytes(12_300), bytes(12_300_000), bytes(12_300_000_000)], ["12 kB", "12 MB", "12 GB"]);
     }
 
     #[test]

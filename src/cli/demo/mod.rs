@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::notify::compose;
 use crate::store::StoreError;
 use crate::telemetry;
+use crate::web::SignIn;
 
 /// See it work: a small repository, real tracebacks, the mails they lead to.
 ///
@@ -45,6 +46,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
     config.listen.set_port(0);
+    // It listens for this machine alone, and what it has is made up.
+    config.web.sign_in = SignIn::Off;
     house::default_project(&mut config, &shop)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
@@ -62,10 +65,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let file = folder.path().join("traceback.txt");
             std::fs::write(&file, CODE).map_err(Failure::failed)?;
             print_line(&format!(
-                "  blamed report --server {} --key {key} --wait {}\n  git -C {} blame shop/cart.py\n\nCtrl-C ends it.",
+                "  blamed report --server {} --key {key} --wait {}\n  git -C {} blame shop/cart.py\n\nIts pages are at {} (without signing in). Ctrl-C ends it.",
                 daemon.url(),
                 file.display(),
-                shop.display()
+                shop.display(),
+                daemon.url()
             ))?;
             signals.stop().await;
         }
