@@ -245,16 +245,30 @@ impl Mirror {
             self.refresh(&work, timeout, stop, hear)?;
             Ok(work)
         });
-        let work = fetched.map_err(|failed| {
-            let url = self.url.shown.clone();
-            match failed {
-                Failed::TooSlow(_) => FetchError::TooSlow { url, seconds: timeout.as_secs() },
-                Failed::Stopped => FetchError::Stopped,
-                Failed::Said(reason) => FetchError::Failed { url, reason: self.url.redact(&reason) },
-            }
-        })?;
+        let work = fetched.map_err(|failed| self.told(failed, timeout))?;
         self.tidy(&work, stop);
         Ok(())
+    }
+
+    /// Asks the other side for what it has checked out, and fetches nothing. Blocks, for at most `timeout`.
+    ///
+    /// # Errors
+    /// Why it cannot be asked.
+    pub fn reach(&self, timeout: Duration, stop: &AtomicBool) -> Result<(), FetchError> {
+        let mut command = git(&self.folder, &["ls-remote", "--quiet"]);
+        command.arg("--").arg(&self.url.shown).arg("HEAD");
+        without_questions(&mut command);
+        self.url.sign_in(&mut command);
+        program::run(command, timeout, stop).map(drop).map_err(|failed| self.told(failed, timeout))
+    }
+
+    fn told(&self, failed: Failed, timeout: Duration) -> FetchError {
+        let url = self.url.shown.clone();
+        match failed {
+            Failed::TooSlow(_) => FetchError::TooSlow { url, seconds: timeout.as_secs() },
+            Failed::Stopped => FetchError::Stopped,
+            Failed::Said(reason) => FetchError::Failed { url, reason: self.url.redact(&reason) },
+        }
     }
 
     fn refresh(

@@ -201,6 +201,13 @@ impl Blamer {
         self.0.repositories.iter().map(|opened| &opened.settings)
     }
 
+    /// The folder for the commit-graph of a repository that has none of its own; `None` where none is kept.
+    #[must_use]
+    pub fn graph_folder(&self, repository: &str) -> Option<PathBuf> {
+        let repository = self.repositories().find(|known| known.name == repository)?;
+        Some(self.0.settings.graphs.as_ref()?.join(folder_of(repository)))
+    }
+
     /// Writes or brings up to date the commit-graphs of repositories that have none of their own, with the
     /// `git` program. Worth doing at the start and now and then; takes seconds for a large repository, and
     /// blocks. Returns what went wrong: blame then goes on without, just slower.

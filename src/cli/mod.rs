@@ -8,6 +8,7 @@ mod client;
 mod configure;
 mod demo;
 mod deploy;
+mod doctor;
 mod explain;
 mod follow;
 mod house;
@@ -97,6 +98,8 @@ enum Command {
     Settings(settings::Arguments),
     /// List every key of the configuration
     Options(options::OptionsArguments),
+    /// Say how it stands, and what to do about what is wrong
+    Doctor(doctor::Arguments),
     /// Look for mistakes in the configuration
     Check(options::CheckArguments),
     /// Copy everything that is remembered to a file, beside a daemon that runs
@@ -143,6 +146,10 @@ pub fn main() -> ExitCode {
         Command::Project(arguments) => project::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
         Command::Options(arguments) => options::options(&arguments),
+        Command::Doctor(arguments) => match doctor::run(&arguments) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::Check(arguments) => options::check(&arguments),
         Command::Backup(arguments) => backup::backup(arguments),
         Command::Restore(arguments) => backup::restore(arguments),

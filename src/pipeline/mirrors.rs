@@ -112,7 +112,7 @@ impl Mirrors {
         owed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let kept = mirrors.into_iter().map(|(mirror, projects)| {
-            let state = MirrorState { fetched_at: stamp_of(&mirror.folder), ..MirrorState::default() };
+            let state = MirrorState { fetched_at: fetched_at(&mirror.folder), ..MirrorState::default() };
             Kept {
                 mirror: Arc::new(mirror),
                 projects,
@@ -316,8 +316,9 @@ impl Mirrors {
     }
 }
 
-/// When the mirror in `folder` was last fetched.
-fn stamp_of(folder: &Path) -> Option<Timestamp> {
+/// When the mirror in `folder` was last fetched. `None`: never.
+#[must_use]
+pub fn fetched_at(folder: &Path) -> Option<Timestamp> {
     let text = std::fs::read_to_string(folder.join(STAMP)).ok()?;
     Timestamp::from_millisecond(text.trim().parse().ok()?).ok()
 }

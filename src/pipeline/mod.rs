@@ -33,7 +33,7 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 pub use self::authors::Authors;
 pub use self::explain::{Explanation, explain};
 pub use self::ledger::{Receipt, Standing};
-pub use self::mirrors::{MirrorSettings, MirrorState, Mirrors, Progress};
+pub use self::mirrors::{MirrorSettings, MirrorState, Mirrors, Progress, fetched_at};
 pub use self::survey::{Survey, Surveyor};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;

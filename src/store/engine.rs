@@ -466,6 +466,18 @@ pub(super) fn lock_directory(data_dir: &Path) -> Result<File, StoreError> {
     Ok(lock)
 }
 
+/// Whether a daemon holds a data directory; then its process, where that could be read. Changes nothing.
+#[must_use]
+pub fn holder(data_dir: &Path) -> Option<Option<u32>> {
+    let path = data_dir.join(LOCK);
+    match File::open(&path).ok()?.try_lock_shared() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Some(std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()))
+        }
+        _ => None,
+    }
+}
+
 /// Reports hold source code and addresses: the directory is its owner's alone. It may lie in a repository,
 /// and is not to be committed there.
 fn create_private_dir(path: &Path) -> io::Result<()> {
