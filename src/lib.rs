@@ -25,9 +25,10 @@
 //! - [`notify`]: from a decision to a delivered mail.
 //! - [`upkeep`]: forgets what is too old or too much, and watches the disk.
 //! - [`web`]: the pages that people look at.
+//! - [`metrics`]: what is counted and measured, for Prometheus.
 //! - [`config`], [`cli`], [`telemetry`], [`clock`]: what is around it.
 //!
-//! Who may use whom, each row only rows below it: `cli`; `ingest`, `web`, `config`; `pipeline`, `upkeep`; `notify`; `store`;
+//! Who may use whom, each row only rows below it: `cli`; `ingest`, `web`, `metrics`, `config`; `pipeline`, `upkeep`; `notify`; `store`;
 //! `triage`; `blame`, `report`, `clock`, `telemetry`. A test holds the house to that.
 
 #![warn(missing_docs, unreachable_pub)]
@@ -38,6 +39,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod ingest;
+pub mod metrics;
 pub mod notify;
 pub mod pipeline;
 pub mod report;

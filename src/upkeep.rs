@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::notify::new_message_id;
 use crate::notify::notice::Notice;
 use crate::store::{Forgettable, Room, Store, StoreError};
+use crate::telemetry::metrics::METRICS;
 
 /// How long one transaction may take.
 const STEP: Duration = Duration::from_millis(20);
@@ -187,6 +188,7 @@ impl Upkeep {
         // A fault takes its words and places along.
         let most = if kind == Forgettable::Faults { most.div_ceil(5) } else { most };
         let rows = self.store.write(|tx| tx.forget(kind, before, most))?;
+        METRICS.forgotten.with_label_values(&[kind.as_str()]).inc_by(rows as u64);
         self.forgotten[KINDS.iter().position(|known| *known == kind).unwrap_or(0)] += rows;
         Ok(rows > 0)
     }

@@ -10,7 +10,7 @@ use blamed::config::Config;
 const ROWS: &[&[&str]] = &[
     &["cli"],
     &["config"],
-    &["ingest", "web"],
+    &["ingest", "metrics", "web"],
     &["pipeline", "upkeep"],
     &["notify"],
     &["store"],
@@ -97,7 +97,11 @@ fn the_example_configuration_has_every_key_and_no_other() {
         .filter(|line| keys(line))
         .map(|line| line.strip_prefix('#').unwrap_or(line))
         // What cannot stand beside another key.
-        .filter(|line| !["smtp_password", "folder", "key_file", "url_file"].iter().any(|key| sets(line, key)))
+        .filter(|line| {
+            !["smtp_password", "folder", "key_file", "url_file", "token_file"]
+                .iter()
+                .any(|key| sets(line, key))
+        })
         .map(|line| line.replace("/etc/blamed/smtp-password", "password") + "\n")
         .collect();
     let file = folder.path().join("blamed.toml");
@@ -114,6 +118,8 @@ fn the_example_configuration_has_every_key_and_no_other() {
         "[blame]",
         "[flawless]",
         "[keep]",
+        "[metrics]",
+        "[tls]",
         "[[project]]",
         "[[project]]\n[[project.repository]]",
         "[[project]]\n[[project.library]]",

@@ -288,11 +288,11 @@ fn as_project(project: &config::Project, id: ProjectId) -> pipeline::Project {
     }
 }
 
-/// How mails are sent by a daemon that listens on `address`.
+/// How mails are sent by a daemon that is reached at `url`, unless another address is configured.
 ///
 /// # Errors
 /// The sender is no address.
-pub(super) fn notify_settings(config: &Config, address: SocketAddr) -> Result<notify::Settings, Failure> {
+pub(super) fn notify_settings(config: &Config, url: Option<String>) -> Result<notify::Settings, Failure> {
     let from = config.mail.from.clone().unwrap_or_else(|| format!("blamed <blamed@{}>", host_name()));
     let from = from.parse().map_err(|error| {
         Failure::Wrong(format!("{from:?} is no sender: {error}\n\nhint: set `from` in the section [mail]"))
@@ -300,7 +300,13 @@ pub(super) fn notify_settings(config: &Config, address: SocketAddr) -> Result<no
     let folder = config.mail.folder.clone().unwrap_or_else(|| config.data_dir.join("mail"));
     Ok(notify::Settings {
         from,
-        public_url: config.public_url.clone().unwrap_or_else(|| format!("http://{}", reachable(address))),
+        public_url: config.public_url.clone().or(url).ok_or_else(|| {
+            Failure::Wrong(
+                "a Unix socket has no address that mails could name\n\nhint: set `public_url` to that of the reverse \
+                 proxy"
+                    .to_owned(),
+            )
+        })?,
         default_contact: config.policy.default_contact.clone(),
         transport: match &config.mail.smtp {
             Some(smtp) => notify::Transport::Smtp(smtp.clone()),
@@ -317,6 +323,19 @@ pub(super) fn where_mails_go(settings: &notify::Settings) -> String {
             format!("no mail server is configured: mails are written to {}/*.eml", folder.display())
         }
     }
+}
+
+/// The address of a daemon as it is configured, for commands beside it.
+pub(super) fn configured_url(config: &Config) -> String {
+    // A Unix socket is configured with a public address, or the daemon does not start.
+    let own = || listening_url(config).unwrap_or_else(|| "http://localhost".to_owned());
+    config.public_url.clone().unwrap_or_else(own)
+}
+
+/// Where a daemon listens for this machine, as it is configured. `None`: at a Unix socket.
+pub(super) fn listening_url(config: &Config) -> Option<String> {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    Some(format!("{scheme}://{}", reachable(config.listen.address()?)))
 }
 
 /// An address that a client on this machine can use: a daemon that listens everywhere is at loopback too.

@@ -1,7 +1,10 @@
 //! The daemon's listeners: connections are accepted, so many at once, until it is told to stop; what is under way
 //! then has some time to end.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +14,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::{Failure, house};
+use crate::config::Listen;
 use crate::ingest::Intake;
 use crate::store::ProjectId;
 
@@ -27,24 +35,154 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait where a connection could not be accepted: for want of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a client may take to agree on keys.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection that was just accepted has for its first request, when the daemon is told to stop:
+/// its client was not refused, so it is answered.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
+
+/// What bytes come and go by.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Where HTTP connections come from.
+pub(super) enum Listener {
+    /// An address and a port.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// One that is open already.
+    pub(super) fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::Tcp)
+    }
+
+    /// One that is open already.
+    pub(super) fn unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(Self::Unix)
+    }
+
+    /// Opens one.
+    ///
+    /// # Errors
+    /// The address is in use, or not ours.
+    pub(super) async fn open(listen: &Listen) -> Result<Self, Failure> {
+        let opened = match listen {
+            Listen::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            Listen::Unix(path) => open_unix(path).await.map(Self::Unix),
+        };
+        let hint = match listen {
+            Listen::Tcp(_) => "pass another address with --listen; port 0 takes a free one",
+            Listen::Unix(_) => {
+                "its folder has to be there, and ours to write in; no other daemon may listen there"
+            }
+        };
+        opened.map_err(|error| Failure::Wrong(format!("cannot listen on {listen}: {error}\n\nhint: {hint}")))
+    }
+
+    /// The address by which clients on this machine reach it; a Unix socket has none.
+    pub(super) fn url(&self, has_tls: bool) -> Option<String> {
+        let Self::Tcp(listener) = self else { return None };
+        let scheme = if has_tls { "https" } else { "http" };
+        Some(format!("{scheme}://{}", house::reachable(listener.local_addr().ok()?)))
+    }
+}
+
+/// Gives one connection after the other, each with where it comes from.
+trait Accept {
+    type Stream;
+    type Peer;
+
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn next(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.accept().await
+    }
+}
+
+impl Accept for Listener {
+    type Stream = Box<dyn Stream>;
+    /// A client of a Unix socket has no address.
+    type Peer = Option<SocketAddr>;
+
+    async fn next(&self) -> io::Result<(Self::Stream, Self::Peer)> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (Box::new(stream), Some(peer))
+            }
+            Self::Unix(listener) => (Box::new(listener.accept().await?.0), None),
+        })
+    }
+}
+
+/// A socket in the file system; one that a daemon left there when it was killed makes way.
+async fn open_unix(path: &Path) -> io::Result<UnixListener> {
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_left = matches!(UnixStream::connect(path).await, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+            if !is_left {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)?
+        }
+        bound => bound?,
+    };
+    // For the proxy, which is in our group.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
 /// Serves HTTP until told to stop; then gives what is under way some time, and leaves the rest: nothing of it
 /// was acknowledged.
-pub(super) async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+    routes: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let routes = routes.layer(CatchPanicLayer::new());
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let under_way = GracefulShutdown::new();
-    accept(listener, &mut stopped, |stream, peer, place| {
-        let service = TowerToHyperService::new(routes.clone().layer(Extension(ConnectInfo(peer))));
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = under_way.watch(connection);
+    accept(&listener, &mut stopped, |stream, peer, place| {
+        let routes = match peer {
+            Some(peer) => routes.clone().layer(Extension(ConnectInfo(peer))),
+            None => routes.clone(),
+        };
+        let (tls, server, watcher) = (tls.clone(), server.clone(), under_way.watcher());
         tokio::spawn(async move {
+            let stream: Box<dyn Stream> = match tls {
+                None => stream,
+                Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => Box::new(stream),
+                    Ok(Err(error)) => return tracing::debug!(%error, "a client could not agree on keys"),
+                    Err(_) => return tracing::debug!("a client took too long to agree on keys"),
+                },
+            };
+            let service = TowerToHyperService::new(routes);
+            let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
             // How a client leaves is its own affair.
-            let _ = connection.await;
+            let _ = watcher.watch(connection).await;
             drop(place);
         });
     })
     .await;
+    // Where a service manager keeps the socket open, clients wait in it for the next daemon.
+    drop(listener);
+    if under_way.count() > 0 {
+        tokio::time::sleep(FIRST_REQUEST).await;
+    }
     give_grace(under_way.shutdown()).await;
 }
 
@@ -56,7 +194,7 @@ pub(super) async fn serve_flawless(
     mut stopped: watch::Receiver<bool>,
 ) {
     let told = stopped.clone();
-    let places = accept(listener, &mut stopped, |stream, peer, place| {
+    let places = accept(&listener, &mut stopped, |stream, peer, place| {
         let (intake, told) = (intake.clone(), told.clone());
         tokio::spawn(async move {
             if let Err(error) = intake.serve_flawless(project, stream, told).await {
@@ -66,22 +204,23 @@ pub(super) async fn serve_flawless(
         });
     })
     .await;
+    drop(listener);
     // All have their places back when the last connection has ended.
     give_grace(async { drop(places.acquire_many(MOST_CONNECTIONS).await) }).await;
 }
 
 /// Accepts connections until told to stop, and has each taken with its place, which is dropped when it ends.
 /// Gives the places.
-async fn accept(
-    listener: TcpListener,
+async fn accept<A: Accept>(
+    listener: &A,
     stopped: &mut watch::Receiver<bool>,
-    mut take: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    mut take: impl FnMut(A::Stream, A::Peer, OwnedSemaphorePermit),
 ) -> Arc<Semaphore> {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS as usize));
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
-            (listener.accept().await, place)
+            (listener.next().await, place)
         };
         let (accepted, place) = tokio::select! {
             accepted = accepted => accepted,
@@ -99,7 +238,7 @@ async fn accept(
 }
 
 async fn give_grace(end: impl Future<Output = ()>) {
-    if tokio::time::timeout(GRACE, end).await.is_err() {
+    if timeout(GRACE, end).await.is_err() {
         tracing::warn!(grace_s = GRACE.as_secs(), "some connections did not end in time; they are dropped");
     }
 }

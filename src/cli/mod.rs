@@ -20,9 +20,11 @@ mod project;
 mod report;
 mod rules;
 mod run;
+mod service;
 mod settings;
 mod start;
 mod terminal;
+mod tls;
 mod token;
 mod user;
 

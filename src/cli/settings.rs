@@ -9,11 +9,14 @@ use super::house::open_store_beside;
 use super::user::act;
 use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
+use crate::config::log_filter;
 use crate::web::desk::Desk;
 
 /// Keep the settings that may change while the daemon runs.
 ///
 /// threshold: no mail about an error before it was seen this many times (a report may carry its own).
+/// log: what is logged, a level or levels by module, such as info,blamed::blame=debug; `none` for what is
+/// configured.
 /// cutoff: lines last changed before this date are counted, but nobody is mailed about them; `none` for no
 /// cutoff. A running daemon follows every change at once.
 #[derive(Debug, clap::Args)]
@@ -30,10 +33,11 @@ enum Action {
     Show,
     /// Change a setting
     Set {
-        /// threshold or cutoff
-        #[arg(value_parser = ["threshold", "cutoff"])]
+        /// threshold, cutoff or log
+        #[arg(value_parser = ["threshold", "cutoff", "log"])]
         name: String,
-        /// A number for threshold; a date such as 2026-01-31, a time, or `none` for cutoff
+        /// A number for threshold; a date such as 2026-01-31, a time, or `none` for cutoff; levels or `none`
+        /// for log
         value: String,
     },
 }
@@ -43,22 +47,25 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.action {
         Action::Show => {
             let store = open_store_beside(&arguments.place)?;
-            let settings = store.read(|tx| tx.settings()).map_err(Failure::failed)?;
+            let (settings, log) = act(&store, |tx| Ok((tx.settings()?, tx.log_levels()?)))?;
             print_line(&format!("threshold\t{}", settings.threshold))?;
             let cutoff = settings.cutoff.map_or("none".to_owned(), |cutoff| cutoff.to_string());
-            print_line(&format!("cutoff\t{cutoff}"))
+            print_line(&format!("cutoff\t{cutoff}"))?;
+            print_line(&format!("log\t{}", log.as_deref().unwrap_or("none")))
         }
         Action::Set { name, value } => {
             let change = change(&name, &value)?;
             let store = open_store_beside(&arguments.place)?;
             let now = Clock::system().now().as_millisecond();
             let changed = act(&store, |tx| {
-                let mut settings = tx.settings()?;
+                let (who, mut settings) = (operator(), tx.settings()?);
+                let desk = Desk::new(tx, &who, now);
                 match change {
                     Change::Threshold(threshold) => settings.threshold = threshold,
                     Change::Cutoff(cutoff) => settings.cutoff = cutoff,
+                    Change::Log(levels) => return desk.change_log_levels(levels.as_deref()),
                 }
-                Desk::new(tx, &operator(), now).change_settings(&settings, None)
+                desk.change_settings(&settings, None)
             });
             changed.map(drop)
         }
@@ -68,6 +75,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 enum Change {
     Threshold(u64),
     Cutoff(Option<Timestamp>),
+    Log(Option<String>),
 }
 
 /// What `set NAME VALUE` asks for.
@@ -76,6 +84,11 @@ fn change(name: &str, value: &str) -> Result<Change, Failure> {
         ("threshold", _) => match value.parse::<u32>() {
             Ok(threshold @ 1..) => Ok(Change::Threshold(threshold.into())),
             _ => Err(Failure::Wrong(format!("threshold is a number of at least 1, not {value:?}"))),
+        },
+        ("log", "none") => Ok(Change::Log(None)),
+        ("log", _) => match log_filter(value) {
+            Ok(levels) => Ok(Change::Log(Some(levels))),
+            Err(why) => Err(Failure::Wrong(why)),
         },
         (_, "none") => Ok(Change::Cutoff(None)),
         _ => time(value).map(|cutoff| Change::Cutoff(Some(cutoff))).map_err(Failure::Wrong),

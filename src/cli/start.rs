@@ -10,12 +10,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::house::{self, Registered};
-use super::{Failure, Place, listen, print_line};
+use super::listen::{self, Listener};
+use super::{Failure, Place, print_line, service, tls};
 use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
-use crate::config::{Config, DEFAULT_LISTEN, Source};
+use crate::config::{Config, DEFAULT_LISTEN, Listen, Source};
 use crate::ingest::Intake;
 use crate::ingest::snippets::dsn;
+use crate::metrics::Metrics;
 use crate::notify::notice::Notice;
 use crate::notify::{self, outbox::Outbox};
 use crate::pipeline::{self, Authors, Mirrors, Pipeline};
@@ -24,6 +26,8 @@ use crate::telemetry;
 use crate::upkeep::{self, Upkeep};
 use crate::web::{self, SignIn, Web};
 
+/// How often it is looked whether other levels are set for the log.
+const LEVELS_EVERY: Duration = Duration::from_secs(1);
 /// How often the commit-graphs that make blame fast, and the authors of the code, are brought up to date.
 const UPKEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -39,9 +43,9 @@ const INVITATION_MINUTES: i64 = 24 * 60;
 pub(super) struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", help = format!("Address to listen on; port 0 takes a free one [default: as configured, else {DEFAULT_LISTEN}]"))]
-    listen: Option<SocketAddr>,
+    /// Address to listen on; port 0 takes a free one; `unix:/PATH` is a socket there
+    #[arg(long, value_name = "ADDR", help = format!("Address to listen on; port 0 takes a free one; unix:/PATH is a socket there [default: as configured, else {DEFAULT_LISTEN}]"))]
+    listen: Option<Listen>,
     /// Folder of the repository, where no configuration names one [default: the current folder]
     #[arg(long, value_name = "DIR")]
     repository: Option<PathBuf>,
@@ -59,7 +63,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let folder = arguments.repository.unwrap_or_else(|| PathBuf::from("."));
     house::default_project(&mut config, &folder)?;
-    telemetry::start(&config.log).map_err(Failure::Wrong)?;
+    telemetry::start(&config.log, config.log_format).map_err(Failure::Wrong)?;
 
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
@@ -67,7 +71,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         let mut signals = Signals::hear()?;
         let daemon = Daemon::start(&config, Clock::system()).await?;
         daemon.introduce(&config)?;
+        service::ready(&daemon.notify.public_url);
         signals.stop().await;
+        service::stopping();
         tracing::info!("stopping: finishing what is under way; a second signal ends it at once");
         tokio::select! {
             () = daemon.stop() => {
@@ -119,8 +125,6 @@ impl Signals {
 
 /// A running daemon.
 pub(super) struct Daemon {
-    /// Where it listens.
-    pub(super) address: SocketAddr,
     /// Its projects and their keys.
     pub(super) projects: Vec<Registered>,
     /// Its store.
@@ -138,6 +142,8 @@ pub(super) struct Daemon {
     upkeep: upkeep::Running,
     mirrors: Mirrors,
     hangups: tokio::task::JoinHandle<()>,
+    watchdog: tokio::task::JoinHandle<()>,
+    levels: tokio::task::JoinHandle<()>,
     /// How its mails are sent.
     pub(super) notify: notify::Settings,
     web: Web,
@@ -165,19 +171,28 @@ impl Daemon {
     /// # Errors
     /// The data directory or the address cannot be used, or the mail settings are wrong.
     pub(super) async fn start(config: &Config, clock: Clock) -> Result<Self, Failure> {
-        let hint = "pass another address with --listen; port 0 takes a free one";
-        let (listener, address) = bind(config.listen, hint).await?;
-        let flawless = match &config.flawless {
-            Some(flawless) => {
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let mut handed = service::sockets()?.into_iter();
+        let listener = match handed.next() {
+            Some(listener) => listener,
+            None => Listener::open(&config.listen).await?,
+        };
+        let url = listener.url(tls.is_some());
+        let flawless = match (&config.flawless, handed.next()) {
+            (Some(_), Some(Listener::Tcp(listener))) => {
+                let address = listener.local_addr().map_err(Failure::failed)?;
+                Some((listener, address))
+            }
+            (Some(flawless), _) => {
                 Some(bind(flawless.listen, "set another `listen` in the section [flawless]").await?)
             }
-            None => None,
+            (None, _) => None,
         };
         // After the address is had: a daemon that cannot start leaves nothing behind.
         let store = Store::open(&config.data_dir).map_err(house::failure)?;
         let projects = house::register(config, &store, &clock)?;
 
-        let notify = house::notify_settings(config, address)?;
+        let notify = house::notify_settings(config, url)?;
         let outbox = Arc::new(Outbox::new(store.clone(), clock.clone(), notify.clone()));
         let delivering = tokio::spawn({
             let outbox = Arc::clone(&outbox);
@@ -212,7 +227,7 @@ impl Daemon {
         let remembered = house::upkeep_settings(config, &notify.from);
         let upkeep = Upkeep::new(store.clone(), clock.clone(), remembered, wake.clone());
         let sources = (blamer.clone(), mirrors.clone());
-        let (pipeline, running) = Pipeline::start(store.clone(), sources, clock, settings, wake);
+        let (pipeline, running) = Pipeline::start(store.clone(), sources, clock.clone(), settings, wake);
         mirrors.begin({
             let pipeline = pipeline.clone();
             move || pipeline.look_again()
@@ -220,8 +235,13 @@ impl Daemon {
         let hangups = tokio::spawn(fetch_on_hangup(mirrors.clone()));
         let taken = house::intake_settings(config, &projects, &notify.public_url);
         let intake = Intake::new(store.clone(), pipeline.clone(), mirrors.clone(), taken);
-        let routes = intake.clone().router().merge(web.clone().router());
-        let server = tokio::spawn(listen::serve(listener, routes, stopped.clone()));
+        let token = config.metrics.clone().map(|token| token.0);
+        let sources = (blamer.clone(), mirrors.clone());
+        let metrics = Metrics::new(store.clone(), sources, clock, token);
+        let routes = intake.clone().router().merge(web.clone().router()).merge(metrics.router());
+        let server = tokio::spawn(listen::serve(listener, tls, routes, stopped.clone()));
+        let watchdog = tokio::spawn(service::watchdog(pipeline.clone()));
+        let levels = tokio::spawn(follow_levels(store.clone(), config.log.clone()));
         let flawless = flawless.map(|(listener, address)| {
             let project = &projects[config.flawless_project()];
             let server = listen::serve_flawless(listener, intake.clone(), project.id, stopped.clone());
@@ -235,7 +255,8 @@ impl Daemon {
             upkeep,
             mirrors,
             hangups,
-            address,
+            watchdog,
+            levels,
             projects,
             store,
             blamer,
@@ -258,6 +279,7 @@ impl Daemon {
         let _ = self.stop.send(true);
         self.kept.abort();
         self.hangups.abort();
+        self.levels.abort();
         let flawless = async {
             if let Some(flawless) = self.flawless {
                 let _ = flawless.server.await;
@@ -268,6 +290,7 @@ impl Daemon {
         let _ = tokio::task::spawn_blocking(|| self.upkeep.stop()).await;
         self.outbox.stop();
         let _ = self.delivering.await;
+        self.watchdog.abort();
     }
 
     /// Makes the first admin, and owes them a link to sign in by.
@@ -287,8 +310,8 @@ impl Daemon {
     }
 
     /// The address for clients.
-    pub(super) fn url(&self) -> String {
-        format!("http://{}", house::reachable(self.address))
+    pub(super) fn url(&self) -> &str {
+        &self.notify.public_url
     }
 
     /// Says where it is and how to report to it.
@@ -310,7 +333,7 @@ impl Daemon {
                 }
             }
         }
-        let url = config.public_url.clone().unwrap_or_else(|| self.url());
+        let url = self.url();
         print_line(&format!("blamed listens on {url}"))?;
         for (project, configured) in self.projects.iter().zip(&config.projects) {
             let sources: Vec<String> =
@@ -318,7 +341,7 @@ impl Daemon {
             print_line(&format!("project {} of {}", project.name, sources.join(", ")))?;
             for key in &project.keys {
                 print_line(&format!("  key {key}"))?;
-                print_line(&format!("  Sentry DSN {}", dsn(&url, project.id, key)))?;
+                print_line(&format!("  Sentry DSN {}", dsn(url, project.id, key)))?;
             }
         }
         if let Some(Flawless { address, project, .. }) = &self.flawless {
@@ -363,6 +386,26 @@ impl Daemon {
                 print_line(&format!("{bearer} -H 'Content-Type: text/plain' --data-binary @- '{reports}'"))
             }
         }
+    }
+}
+
+/// Logs by the levels that are set while the daemon runs, else by those that are configured.
+async fn follow_levels(store: Store, configured: String) {
+    let mut current = None;
+    loop {
+        let store = store.clone();
+        let set = tokio::task::spawn_blocking(move || store.read(|tx| tx.log_levels())).await;
+        if let Ok(Ok(set)) = set
+            && current != set
+        {
+            let levels = set.as_ref().unwrap_or(&configured);
+            match telemetry::set_filter(levels) {
+                Ok(()) => tracing::warn!(levels, "logging by these levels now"),
+                Err(error) => tracing::warn!(error, "the levels that are set cannot be used"),
+            }
+            current = set;
+        }
+        tokio::time::sleep(LEVELS_EVERY).await;
     }
 }
 

@@ -80,8 +80,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             if !new {
                 eprintln!("{mail} has an account already, which stays as it is. This link signs them in:");
             }
-            let url =
-                config.public_url.unwrap_or_else(|| format!("http://{}", house::reachable(config.listen)));
+            let url = house::configured_url(&config);
             print_line(&format!("{}{path}", url.trim_end_matches('/')))
         }
         Action::List { json } => {

@@ -6,13 +6,14 @@
 mod document;
 mod environment;
 mod keep;
+mod listen;
+mod log;
 mod mail;
 mod manual;
 mod problems;
 mod projects;
 mod web;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,10 @@ use self::document::Section;
 pub use self::environment::Environment;
 pub use self::keep::Keep;
 use self::keep::read_keep;
+pub use self::listen::{Flawless, Listen, Tls, Token};
+use self::listen::{read_flawless, read_metrics, read_tls};
+pub(crate) use self::log::log_filter;
+use self::log::read_log;
 pub use self::mail::Mail;
 use self::mail::{address, read_mail};
 pub use self::manual::{EXAMPLE, Entry, manual};
@@ -31,6 +36,7 @@ pub use self::web::Web;
 use self::web::read_web;
 use crate::blame::Moves;
 use crate::ingest::scrub;
+use crate::telemetry::Format;
 use crate::triage::decide::Policy;
 
 /// Where reports are taken unless something else is configured.
@@ -41,14 +47,20 @@ pub const DEFAULT_DATA_DIR: &str = "blamed-data";
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The address to listen on.
-    pub listen: SocketAddr,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The certificate and key that HTTP is protected with. `None`: it is not.
+    pub tls: Option<Tls>,
+    /// What lets somebody read the metrics. `None`: this machine may, nobody else.
+    pub metrics: Option<Token>,
     /// How browsers and clients reach it, without a final slash. `None`: `http://` and `listen`.
     pub public_url: Option<String>,
     /// The folder for everything that is remembered.
     pub data_dir: PathBuf,
     /// What to log: a level, or levels by module.
     pub log: String,
+    /// How the log is written.
+    pub log_format: Format,
     /// Samples kept of each fault, besides the first.
     pub samples_per_fault: u32,
     /// How much is remembered.
@@ -110,15 +122,6 @@ pub struct Blame {
     pub moves: Moves,
 }
 
-/// Where Flawless's clients report to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flawless {
-    /// The address to listen on.
-    pub listen: SocketAddr,
-    /// The project that their reports are of. `None`: the only one.
-    pub project: Option<String>,
-}
-
 /// How repositories that are elsewhere are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
@@ -135,6 +138,9 @@ impl Default for Config {
             public_url: None,
             data_dir: DEFAULT_DATA_DIR.into(),
             log: "info".to_owned(),
+            log_format: Format::default(),
+            tls: None,
+            metrics: None,
             samples_per_fault: 20,
             keep: Keep::default(),
             policy: Policy::default(),
@@ -264,7 +270,8 @@ pub enum ConfigError {
 
 fn read_config(top: &mut Section<'_>) -> Config {
     let default = Config::default();
-    let listen = read_listen(top, "write an address and a port, such as \"127.0.0.1:9029\"");
+    let hint = "write an address and a port, such as \"127.0.0.1:9029\", or \"unix:/run/blamed/http\"";
+    let listen = top.parsed("listen", hint, |text| text.parse::<Listen>());
     let public_url = top.parsed("public_url", "such as \"https://blamed.example.com\"", |text| {
         let plain = text.starts_with("http://") || text.starts_with("https://");
         if plain {
@@ -274,7 +281,7 @@ fn read_config(top: &mut Section<'_>) -> Config {
         }
     });
     let data_dir = top.path("data_dir").map(|dir| dir.value);
-    let log = top.parsed("log", "such as \"info\" or \"info,blamed::blame=debug\"", log_filter);
+    let (log, log_format) = read_log(top);
     let samples = top.integer("samples_per_fault", 1..=1_000);
     let default_contact = address(top, "default_contact");
     let (mail, addresses) = read_mail(top.section("mail"));
@@ -286,6 +293,9 @@ fn read_config(top: &mut Section<'_>) -> Config {
         public_url,
         data_dir: data_dir.unwrap_or_else(|| top.beside(default.data_dir)),
         log: log.unwrap_or(default.log),
+        log_format: log_format.unwrap_or(default.log_format),
+        tls: read_tls(top.section("tls")),
+        metrics: read_metrics(top.section("metrics")),
         samples_per_fault: samples.map_or(default.samples_per_fault, |n| u32::try_from(n).expect("in range")),
         keep: read_keep(top.section("keep")),
         policy: Policy { addresses, default_contact },
@@ -298,42 +308,6 @@ fn read_config(top: &mut Section<'_>) -> Config {
         flawless: read_flawless(flawless_section, &projects),
         projects,
     }
-}
-
-fn read_listen(section: &mut Section<'_>, hint: &str) -> Option<SocketAddr> {
-    section.parsed("listen", hint, |text| {
-        text.parse().map_err(|_| format!("{text:?} is no address to listen on"))
-    })
-}
-
-fn read_flawless(mut section: Section<'_>, projects: &[Project]) -> Option<Flawless> {
-    let listen = read_listen(&mut section, "write an address and a port, such as \"127.0.0.1:9028\"");
-    let project = section.string("project");
-    match &project {
-        Some(named) if !projects.iter().any(|project| project.name == named.value) => {
-            let said = format!("`flawless.project`: no project is called {:?}", named.value);
-            section.problem(named.span.clone(), said, "");
-        }
-        None if listen.is_some() && projects.len() > 1 => {
-            let said = "`flawless.project` is missing: its clients do not say which project they are of";
-            section.problem(section.span(), said, &format!("add project = {:?}", projects[0].name));
-        }
-        _ => {}
-    }
-    section.finish();
-    listen.map(|listen| Flawless { listen, project: project.map(|project| project.value) })
-}
-
-/// A level, or levels by module, which the log's own reader would take any word for.
-fn log_filter(text: &str) -> Result<String, String> {
-    let is_level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
-    for part in text.split(',') {
-        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_ascii_lowercase();
-        if !is_level(&level) {
-            return Err(format!("{level:?} is no level: error, warn, info, debug or trace"));
-        }
-    }
-    Ok(text.to_owned())
 }
 
 fn read_limits(mut section: Section<'_>) -> Limits {
@@ -528,7 +502,7 @@ mod tests {
         )
         .unwrap();
         let config = loaded.config;
-        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:2");
         assert_eq!(config.log, "warn");
         assert_eq!(config.data_dir, Path::new("here"));
         let smtp = config.mail.smtp.unwrap();

@@ -56,6 +56,7 @@ use self::scrub::Scrubber;
 use crate::pipeline::{Answer, Mirrors, Pipeline, Receipt, Refusal, Standing};
 use crate::report::Report;
 use crate::store::{Project, ProjectId, Store};
+use crate::telemetry::metrics::METRICS;
 
 pub use self::document::document;
 pub use self::protocol::decode_any;
@@ -201,7 +202,10 @@ async fn health(State(intake): State<Intake>) -> Response {
 
 impl Intake {
     async fn answer(&self, protocol: Protocol, request: Request) -> Response {
-        self.take(protocol, request).await.unwrap_or_else(|problem| problem.answer(protocol))
+        let answer = self.take(protocol, request).await;
+        let outcome = answer.as_ref().map_or_else(Problem::outcome, |_| "taken");
+        METRICS.requests.with_label_values(&[protocol.as_str(), outcome]).inc();
+        answer.unwrap_or_else(|problem| problem.answer(protocol))
     }
 
     async fn take(&self, protocol: Protocol, request: Request) -> Result<Response, Problem> {
@@ -479,6 +483,19 @@ struct Problem {
 }
 
 impl Problem {
+    /// What became of the request, in a word.
+    fn outcome(&self) -> &'static str {
+        match self.status {
+            StatusCode::UNAUTHORIZED => "no-key",
+            StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+            StatusCode::TOO_MANY_REQUESTS if self.by_rate => "rate",
+            StatusCode::TOO_MANY_REQUESTS => "busy",
+            StatusCode::INSUFFICIENT_STORAGE => "disk-full",
+            status if status.is_client_error() => "malformed",
+            _ => "failed",
+        }
+    }
+
     fn new(status: StatusCode, said: impl Into<String>) -> Self {
         let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         Self {

@@ -57,6 +57,22 @@ pub struct Decoded {
 pub type Reply = (StatusCode, Vec<(HeaderName, HeaderValue)>, Vec<u8>);
 
 impl Protocol {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blamed => "blamed",
+            Self::SentryEnvelope => "sentry-envelope",
+            Self::SentryStore => "sentry-store",
+            Self::SentryPixel => "sentry-pixel",
+            Self::Otlp(_) => "otlp",
+            Self::Airbrake => "airbrake",
+            Self::Rollbar => "rollbar",
+            Self::Honeybadger => "honeybadger",
+            Self::Oops => "oops",
+        }
+    }
+
     /// The reports in an unpacked body. `content_type` matters where a protocol has several forms; `most`
     /// is how many bytes a body packed within the body may unpack to.
     ///

@@ -33,6 +33,7 @@ use super::plain::{self, without_addresses};
 use super::transport::{Carrier, Outcome};
 use crate::clock::Clock;
 use crate::store::{Delivery, DeliveryState, Store, StoreError, Tx, fingerprint};
+use crate::telemetry::metrics::METRICS;
 
 /// Mails on their way at the same time, each on a connection of its own: one slow answer holds up one lane.
 const LANES: usize = 4;
@@ -385,6 +386,13 @@ impl Settlement {
     /// Says what was written down. Addresses stay out of the log, so answers do.
     fn log(&self) {
         let (delivery, fault) = (self.delivery.id, self.delivery.fault);
+        let outcome = match &self.outcome {
+            Outcome::Sent(_) => "sent",
+            Outcome::Unreachable(_) => "unreachable",
+            Outcome::Refused { .. } if self.is_given_up() => "given-up",
+            Outcome::Refused { .. } => "put-off",
+        };
+        METRICS.mails.with_label_values(&[outcome]).inc();
         match &self.outcome {
             Outcome::Sent(_) => info!(delivery, fault, "mail sent"),
             Outcome::Unreachable(_) => {}

@@ -1,7 +1,7 @@
 //! Parked places are taken up here, a few at a time, and come back to the ledger with what git said.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::task::{self, JoinError, JoinSet};
@@ -11,6 +11,7 @@ use super::ledger::{BlameOutcome, Blamed, Entry, Incoming};
 use crate::blame::{Basis, BlameError};
 use crate::report::Report;
 use crate::store::{Parked, ProjectId, StoreError};
+use crate::telemetry::metrics::METRICS;
 use crate::triage::walk::{Outcome, walk};
 
 /// Places under way at once. Blame has threads of its own; this is enough to keep them all busy.
@@ -160,7 +161,10 @@ async fn find_out(pipeline: &Pipeline, parked: Parked) -> Result<Blamed, BlameEr
     let walked =
         walk(&incoming.report, &survey.mapped, &rulebook, pipeline.0.code(project), pipeline.0.clock.now());
     let Outcome::Suspect(suspect) = walked.outcome else { return Ok(Blamed { incoming, answer: None }) };
+    let begun = Instant::now();
     let blame = pipeline.0.blamer.ask(survey.question(&incoming.report, &suspect)).await;
+    let outcome = if blame.is_ok() { "answered" } else { "failed" };
+    METRICS.blame.with_label_values(&[outcome]).observe(begun.elapsed().as_secs_f64());
     match blame {
         Err(error) if !is_final(&error, parked.attempts) => Err(error),
         blame => Ok(Blamed { incoming, answer: Some((suspect, blame)) }),

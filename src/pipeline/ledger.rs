@@ -100,6 +100,19 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Counted { .. } => "counted",
+            Self::Parked { .. } => "parked",
+            Self::Dropped { .. } => "dropped",
+            Self::Duplicate { .. } => "duplicate",
+        }
+    }
+}
+
 pub(super) struct Ledger {
     pipeline: Weak<Inner>,
     owed: Box<dyn Fn() + Send>,

@@ -25,7 +25,7 @@ mod survey;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lettre::message::Mailbox;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
@@ -39,6 +39,7 @@ use crate::blame::{BlameError, Blamer};
 use crate::clock::Clock;
 use crate::report::Report;
 use crate::store::{Deploy, Fault, FoundPlace, ProjectId, Store, StoreError};
+use crate::telemetry::metrics::METRICS;
 use crate::triage::decide::Policy;
 use crate::triage::verdict::Verdict;
 use crate::triage::walk::CodePolicy;
@@ -172,8 +173,16 @@ impl Pipeline {
         });
         let incoming = survey.await.map_err(|error| Refusal::Store(error.to_string()))?;
         let (answer, receipts) = oneshot::channel();
+        let begun = Instant::now();
         slot.send(ledger::Entry::Reports { incoming, answer });
-        receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger did not answer".to_owned())))
+        let entered =
+            receipts.await.unwrap_or_else(|_| Err(Refusal::Store("the ledger did not answer".to_owned())));
+        let outcome = if entered.is_ok() { "taken" } else { "refused" };
+        METRICS.ledger.with_label_values(&[outcome]).observe(begun.elapsed().as_secs_f64());
+        for receipt in entered.iter().flatten() {
+            METRICS.reports.with_label_values(&[receipt.standing.as_str()]).inc();
+        }
+        entered
     }
 
     /// Surveys a report. Blocks.

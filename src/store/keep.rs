@@ -19,6 +19,20 @@ pub enum Forgettable {
     Faults,
 }
 
+impl Forgettable {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientIds => "client-ids",
+            Self::Samples => "samples",
+            Self::Mails => "mails",
+            Self::Hours => "hours",
+            Self::Faults => "faults",
+        }
+    }
+}
+
 impl Tx<'_> {
     /// Forgets what is older than `before` (in milliseconds since 1970 UTC), oldest first, at most `most`
     /// rows. Answers how many it were.

@@ -168,6 +168,31 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?)
     }
 
+    /// The levels of the log, where they are set while the daemon runs.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn log_levels(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.setting("log")?.filter(|levels| !levels.is_empty()))
+    }
+
+    /// Sets the levels of the log; `None`: as they are configured.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn set_log_levels(&self, levels: Option<&str>, by: &str, now: i64) -> Result<(), StoreError> {
+        self.set_setting("log", levels.unwrap_or_default(), by, now)
+    }
+
+    fn set_setting(&self, name: &str, value: &str, by: &str, now: i64) -> Result<(), StoreError> {
+        let sql = "
+            INSERT INTO settings (name, value, changed_at, changed_by) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at,
+                changed_by = excluded.changed_by WHERE settings.value <> excluded.value";
+        self.0.prepare_cached(sql)?.execute(params![name, value, now, by])?;
+        Ok(())
+    }
+
     /// Keeps the settings.
     ///
     /// # Errors
@@ -175,11 +200,7 @@ impl Tx<'_> {
     pub fn set_settings(&self, settings: &Settings, by: &str, now: i64) -> Result<(), StoreError> {
         let cutoff = settings.cutoff.map(|cutoff| cutoff.to_string()).unwrap_or_default();
         for (name, value) in [("threshold", settings.threshold.to_string()), ("cutoff", cutoff)] {
-            let sql = "
-                INSERT INTO settings (name, value, changed_at, changed_by) VALUES (?1, ?2, ?3, ?4)
-                ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at,
-                    changed_by = excluded.changed_by WHERE settings.value <> excluded.value";
-            self.0.prepare_cached(sql)?.execute(params![name, value, now, by])?;
+            self.set_setting(name, &value, by, now)?;
         }
         self.next_generation()
     }

@@ -147,6 +147,16 @@ impl<'t, 's> Desk<'t, 's> {
         Ok(true)
     }
 
+    /// Has the log written by other levels; `None`: by those that are configured.
+    pub(crate) fn change_log_levels(&self, levels: Option<&str>) -> Result<bool, Problem> {
+        if self.tx.log_levels()?.as_deref() == levels {
+            return Ok(false);
+        }
+        self.tx.set_log_levels(levels, self.who, self.now)?;
+        self.note("settings", &format!("log to {}", levels.unwrap_or("what is configured")))?;
+        Ok(true)
+    }
+
     /// Gives an address an account, unless it has one. `projects`: those it sees; `None`: all. Says whether it is
     /// new.
     pub(crate) fn add_person(

@@ -303,7 +303,7 @@ impl Answers {
 
     /// Where the daemon is to listen for that address.
     pub(super) fn listen(&self, setting: &Setting) -> SocketAddr {
-        let before = setting.config.as_ref().map(|config| config.listen);
+        let before = setting.config.as_ref().and_then(|config| config.listen.address());
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         match address(&self.address, setting) {
             Ok((_, Some(listen))) => match before {
@@ -429,7 +429,7 @@ fn address(text: &str, setting: &Setting) -> Result<(String, Option<SocketAddr>)
     let own = ["localhost", "127.0.0.1"].contains(&host);
     let ip = if own { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
     let listen = SocketAddr::from((ip, port));
-    let before = setting.config.as_ref().map(|config| config.listen.port());
+    let before = setting.config.as_ref().and_then(|config| Some(config.listen.address()?.port()));
     if before != Some(port)
         && let Err(error) = TcpListener::bind(listen)
     {

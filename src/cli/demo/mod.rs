@@ -39,7 +39,7 @@ const FEED: &str = include_str!("tracebacks/feed.txt");
 
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    telemetry::start("warn").map_err(Failure::Wrong)?;
+    telemetry::start("warn", telemetry::Format::Text).map_err(Failure::Wrong)?;
     let folder = tempfile::Builder::new().prefix("blamed-demo-").tempdir().map_err(Failure::failed)?;
     let shop = folder.path().join("shop");
     let release = history::make(&shop).map_err(Failure::failed)?;

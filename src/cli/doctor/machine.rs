@@ -204,13 +204,13 @@ pub(super) fn clock(config: &Config, store: Option<&Store>, now: Timestamp, foun
 
 /// Whether browsers and programs find the daemon.
 pub(super) fn address(config: &Config, daemon: Daemon, found: &mut Findings) {
-    let listen = house::reachable(config.listen);
-    let url = config.public_url.clone().unwrap_or_else(|| format!("http://{listen}"));
+    let url = house::configured_url(config);
     if daemon == Daemon::Rests {
-        if config.listen.port() != 0
-            && let Err(error) = TcpListener::bind(config.listen)
+        // A Unix socket that is left over makes way when the daemon starts.
+        if let Some(listen) = config.listen.address().filter(|listen| listen.port() != 0)
+            && let Err(error) = TcpListener::bind(listen)
         {
-            let what = format!("The daemon could not listen on {}: {error}.", config.listen);
+            let what = format!("The daemon could not listen on {listen}: {error}.");
             let fix = format!(
                 "End what listens there (ss -ltnp 'sport = :{}'), or set another `listen`.",
                 listen.port()
@@ -240,13 +240,13 @@ pub(super) fn address(config: &Config, daemon: Daemon, found: &mut Findings) {
             format!("Its log says why; so does {url}/healthz."),
         ),
         Err(error) => {
-            let near = format!("http://{listen}");
-            let fix = match ask(&near) {
-                Ok(_) if near != url => format!(
+            let near = house::listening_url(config).filter(|near| *near != url && ask(near).is_ok());
+            let fix = match near {
+                Some(near) => format!(
                     "The daemon itself answers at {near}. See whether the name leads to this machine, the port is \
                      open, `listen` is not 127.0.0.1 where no proxy is in front, and the proxy knows that address."
                 ),
-                _ => "See the daemon's log, and whether `listen` and `public_url` are those it was started with.".to_owned(),
+                None => "See the daemon's log, and whether `listen` and `public_url` are those it was started with.".to_owned(),
             };
             found.wrong("address", format!("{url} does not lead to the daemon: {error}."), fix);
         }

@@ -127,7 +127,7 @@ fn authors(config: &Config, repository: &Repository, rulebook: &Rulebook, found:
 
 /// Whether mail can be sent, up to the point where one would be.
 pub(super) async fn mail(config: &Config, found: &mut Findings) {
-    let mut settings = match house::notify_settings(config, config.listen) {
+    let mut settings = match house::notify_settings(config, Some(house::configured_url(config))) {
         Ok(settings) => settings,
         Err(failure) => {
             found.wrong("mail", failure.to_string(), "Set `from` in the section [mail].");
