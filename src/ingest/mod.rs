@@ -1,4 +1,4 @@
-//! From bytes on a socket to a [`Report`](crate::report::Report) in the pipeline: routes, keys, limits, answers.
+//! From bytes on a socket to a [`Report`] in the pipeline: routes, keys, limits, answers.
 //!
 //! The order of events: the key says which project; the body is read and unpacked, never beyond its limits;
 //! a decoder makes reports of it; the pipeline takes them; only then is the client answered. A refusal says
