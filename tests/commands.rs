@@ -250,6 +250,33 @@ fn explain_tells_every_step_and_changes_nothing() {
     assert_eq!(entries(folder.path()), ["traceback.txt"]);
 }
 
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let (_, help, _) = said(&run(&mut blamed(&["help"])));
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.contains(&"backup") && commands.len() > 10, "{commands:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, err) = said(&run(&mut blamed(&["completions", shell])));
+        assert_eq!(code, Some(0), "{err}");
+        commands.iter().for_each(|command| assert!(out.contains(command), "{shell}: {command}"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, err) = said(&run(&mut blamed(&["man", "--folder", folder.path().to_str().unwrap()])));
+    assert_eq!(code, Some(0), "{err}");
+    for command in commands.iter().filter(|command| **command != "help") {
+        assert!(folder.path().join(format!("blamed-{command}.1")).exists(), "{command}");
+    }
+    let (_, page, _) = said(&run(&mut blamed(&["man"])));
+    assert!(page.contains(".TH blamed 1") && page.contains("Run the daemon"), "{page}");
+}
+
 fn entries(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()

@@ -16,6 +16,7 @@ mod import;
 mod known;
 mod listen;
 mod options;
+mod papers;
 mod project;
 mod report;
 mod rules;
@@ -110,6 +111,10 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Write everything that is remembered as lines of JSON
     Export(backup::ExportArguments),
+    /// Print what a shell needs to complete commands and options
+    Completions(papers::CompletionsArguments),
+    /// Print the manual page, or write all of them into a folder
+    Man(papers::ManArguments),
     /// Keep the people who may look at the pages
     User(user::Arguments),
     /// Keep the tokens that programs show to the API
@@ -156,6 +161,8 @@ pub fn main() -> ExitCode {
         Command::Backup(arguments) => backup::backup(arguments),
         Command::Restore(arguments) => backup::restore(arguments),
         Command::Export(arguments) => backup::export(arguments),
+        Command::Completions(arguments) => papers::completions(&arguments),
+        Command::Man(arguments) => papers::man(&arguments),
         Command::User(arguments) => user::run(arguments),
         Command::Token(arguments) => token::run(arguments),
     };
