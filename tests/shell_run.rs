@@ -231,8 +231,17 @@ fn signals_reach_the_command_once() {
         let script = format!(
             "n=0; trap 'n=$((n+1)); echo got' {signal}; echo ready; while [ $n = 0 ]; do sleep 0.05; done; sleep 0.3; exit $((40+n))"
         );
-        let mut child =
-            wrapped(NOWHERE, "x", spool.path(), &[], &script).stdout(Stdio::piped()).spawn().unwrap();
+        // Whoever runs the tests in the background may have SIGINT and SIGQUIT ignored, which would be inherited.
+        let wrapped = wrapped(NOWHERE, "x", spool.path(), &[], &script);
+        let mut command = Command::new("env");
+        command.arg("--default-signal").arg(wrapped.get_program()).args(wrapped.get_args());
+        for (name, value) in wrapped.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
         run(Command::new("kill").args([&format!("-{number}"), &child.id().to_string()]));
