@@ -63,6 +63,7 @@ fn faults_are_found_made_known_and_deleted() {
     let said = &rule.body["rule"];
     assert_eq!((&said["code_fragment"], &said["expires_at"]), (&json!("fail(1)"), &known["expires_at"]));
     program.send("POST", "/api/v1/faults/1/known", &known).is(200);
+    program.send("POST", "/api/v1/faults/1/known", &json!({ "reason": "another" })).refused(409);
     let found = program.get("/api/v1/faults?q=is:known").body;
     assert_eq!((&found["items"][0]["id"], &found["items"][0]["known_error"]), (&json!(1), &json!(1)));
 
@@ -136,14 +137,20 @@ fn admins_keep_the_house() {
     let admin = Program::of(&daemon.url, data.path(), ("root@example.org", "admin"), "admin");
     let settings = admin.get("/api/v1/settings").is(200);
     let (version, wanted) = (settings.header("etag").to_owned(), json!({ "threshold": 5, "cutoff": null }));
-    assert_eq!(settings.body, json!({ "threshold": 1, "cutoff": null }));
+    let as_configured = |threshold: u64| json!({ "threshold": threshold, "cutoff": null, "names": null, "week_starts": null });
+    assert_eq!(settings.body, as_configured(1));
     let changed = admin.change("PUT", "/api/v1/settings", &version, &wanted).is(200);
-    assert_eq!(changed.body, wanted);
+    assert_eq!(changed.body, as_configured(5));
     admin.change("PUT", "/api/v1/settings", &version, &wanted).refused(412);
     let version = changed.header("etag").to_owned();
     for wrong in [json!({ "threshold": 0, "cutoff": null }), json!({ "threshold": 2 })] {
         admin.change("PUT", "/api/v1/settings", &version, &wrong).refused(422);
     }
+    let board = json!({ "threshold": 5, "cutoff": null, "names": "hidden", "week_starts": "monday" });
+    assert_eq!(admin.change("PUT", "/api/v1/settings", "*", &board).is(200).body, board);
+    assert_eq!(admin.get("/api/v1/week").body["developers"][0]["name"], "Everybody");
+    let wrong = json!({ "threshold": 5, "cutoff": null, "names": "nobody" });
+    admin.change("PUT", "/api/v1/settings", "*", &wrong).refused(422);
     admin.change("PUT", "/api/v1/settings", "*", &wanted).is(200);
 
     // A new key reports; revoked, it does not.
@@ -169,7 +176,12 @@ fn admins_keep_the_house() {
     assert_eq!((&rita["mail"], &rita["projects"]), (&json!("rita@example.org"), &json!([project])));
     admin.send("POST", "/api/v1/people", &new).is(200);
     let at = format!("/api/v1/people/{}", rita["id"]);
-    let all = admin.send("PUT", &at, &json!({ "role": "developer" })).is(200).body;
+    let told = admin.get(&at).is(200);
+    assert_eq!(told.body, rita);
+    let version = told.header("etag").to_owned();
+    admin.send("PUT", &at, &json!({ "role": "developer" })).refused(428);
+    let all = admin.change("PUT", &at, &version, &json!({ "role": "developer" })).is(200).body;
+    admin.change("PUT", &at, &version, &json!({ "role": "admin" })).refused(412);
     assert_eq!((&all["role"], &all["projects"]), (&json!("developer"), &Value::Null));
     for wrong in [
         json!({ "mail": "nobody", "role": "reader" }),
@@ -179,16 +191,20 @@ fn admins_keep_the_house() {
         admin.send("POST", "/api/v1/people", &wrong).refused(422);
     }
     admin.ask("DELETE", &at, &[], None).is(204);
-    admin.send("PUT", &at, &json!({ "role": "reader" })).refused(404);
+    admin.change("PUT", &at, "*", &json!({ "role": "reader" })).refused(404);
+    admin.get(&at).refused(404);
     let people = admin.get("/api/v1/people?limit=1").is(200).body;
     assert_eq!((&people["items"][0]["mail"], &people["next"]), (&json!("root@example.org"), &Value::Null));
     admin.ask("DELETE", &format!("/api/v1/people/{}", people["items"][0]["id"]), &[], None).refused(409);
 
     // Mails.
-    daemon::eventually("a sent mail", || {
-        let sent = admin.get("/api/v1/outbox?state=sent").is(200).body;
-        (sent["items"].as_array().unwrap().len() == 2).then_some(())
-    });
+    let sent = |expected: usize| {
+        daemon::eventually("a sent mail", || {
+            let sent = admin.get("/api/v1/outbox?state=sent").is(200).body;
+            (sent["items"].as_array().unwrap().len() == expected).then_some(())
+        });
+    };
+    sent(2);
     let mail = admin.get("/api/v1/outbox/1").is(200).body;
     assert!(mail["text"].as_str().unwrap().contains("fail(1)"), "{mail}");
     admin.ask("POST", "/api/v1/outbox/1/retry", &[], None).refused(409);
@@ -197,8 +213,15 @@ fn admins_keep_the_house() {
     let newest = admin.get("/api/v1/outbox?state=sent&limit=1").body;
     assert_eq!((&newest["items"][0]["id"], &newest["next"]), (&json!(2), &json!("2")));
     assert_eq!(admin.get("/api/v1/outbox?state=sent&after=2").body["items"][0]["id"], 1);
-    let changes = admin.get("/api/v1/changes?limit=2").is(200).body;
-    assert_eq!(changes["items"][0]["what"], "removed rita@example.org", "{changes}");
+    let again = admin.ask("POST", "/api/v1/faults/1/send_again", &[], None).is(202).body;
+    assert_eq!((&again["to"], &again["occasion"]), (&json!("ada@example.org"), &json!("again, after 1")));
+    sent(3);
+    admin.ask("POST", "/api/v1/faults/99/send_again", &[], None).refused(404);
+    let repositories = admin.get("/api/v1/repositories").is(200).body;
+    assert_eq!((&repositories[0]["fetched"], &repositories[0]["error"]), (&json!(false), &Value::Null));
+    admin.get("/api/v1/changes?limits=2").refused(400);
+    let changes = admin.get("/api/v1/changes?limit=3").is(200).body;
+    assert_eq!(changes["items"][1]["what"], "removed rita@example.org", "{changes}");
     assert_eq!(changes["items"][0]["who"], "root@example.org (token 1)");
     let older = format!("/api/v1/changes?after={}", changes["next"].as_str().unwrap());
     assert!(admin.get(&older).body.to_string().contains("threshold from 1 to 5"));
@@ -254,7 +277,7 @@ fn a_token_is_good_as_long_as_its_owner_and_no_further_than_either() {
     }
     // Gone with its owner, and with its owner's role.
     let id = admin.get("/api/v1/people").body["items"][1]["id"].clone();
-    admin.send("PUT", &format!("/api/v1/people/{id}"), &json!({ "role": "developer" })).is(200);
+    admin.change("PUT", &format!("/api/v1/people/{id}"), "*", &json!({ "role": "developer" })).is(200);
     assert_eq!(reader.get("/api/v1/me").body["scope"], "write");
     admin.ask("DELETE", &format!("/api/v1/people/{id}"), &[], None).is(204);
     reader.get("/api/v1/faults").refused(401);

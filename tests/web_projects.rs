@@ -1,5 +1,7 @@
 //! Who sees which project: authors theirs, others those that they were given.
 
+#[path = "support/api.rs"]
+mod api;
 #[path = "support/browser.rs"]
 mod browser;
 #[path = "support/daemon.rs"]
@@ -9,6 +11,7 @@ mod git;
 
 use std::path::Path;
 
+use api::Program;
 use browser::{Browser, links};
 use daemon::{Daemon, traceback};
 use git::{Repo, tree};
@@ -56,7 +59,10 @@ fn an_author_sees_their_project_and_nothing_of_another() {
     for address in everywhere {
         let page = ben.get(address);
         assert_eq!(page.status, 200, "{address}");
-        let shown = page.text.replace("value=\"shop/feed.py\"", "").replace("value=\"project:shop\"", "");
+        // What he asked himself stands in the fields.
+        let shown = ["shop/feed.py", "project:shop", "ada@example.org"]
+            .iter()
+            .fold(page.text, |text, asked| text.replace(&format!("value=\"{asked}\""), ""));
         for theirs in ["shop/feed.py:1", "ada@example.org", "/faults/1\"", ">shop<"] {
             assert!(!shown.contains(theirs), "{address}: {theirs} in {shown}");
         }
@@ -71,12 +77,38 @@ fn an_author_sees_their_project_and_nothing_of_another() {
     {
         assert_eq!(ben.get(hidden).status, 404, "{hidden}");
     }
+    // Nor by an address that somebody passed on, in whichever form, nor by the API.
+    let mut root = Browser::admin(&daemon);
+    let kept = root.get("/faults/1").link("/faults/1/occurrences/").replace(".txt", "");
+    let program =
+        Program::of(&daemon.url, &folder.path().join("data"), ("ben@example.org", "developer"), "write");
+    for end in ["", ".txt", ".md"] {
+        let address = format!("{kept}{end}");
+        assert_eq!((root.get(&address).status, ben.get(&address).status), (200, 404), "{address}");
+        // Beneath a fault that he sees, it is not found either.
+        assert_eq!(ben.get(&address.replace("/faults/1/", "/faults/2/")).status, 404, "{address}");
+    }
+    for address in ["/api/v1/faults/1".to_owned(), format!("/api/v1{kept}")] {
+        program.get(&address).refused(404);
+    }
+    for (method, address) in [
+        ("DELETE", "/api/v1/faults/1"),
+        ("POST", "/api/v1/faults/1/send_again"),
+        ("POST", "/api/v1/faults/1/known"),
+    ] {
+        let body = Some(&b"{}"[..]);
+        program.ask(method, address, &[("Content-Type", "application/json")], body).refused(404);
+    }
+    assert_eq!(ben.fill_in("/faults/2", "/faults/1/send_again", &[("mails", "1")]).status, 404);
+    for address in ["/api/v1/faults", "/api/v1/faults?q=host:web-1", "/api/v1/week", "/api/v1/projects"] {
+        let told = program.get(address).is(200).body.to_string();
+        assert!(!told.contains("shop") && !told.contains("ada@"), "{address}: {told}");
+    }
     let shown = ben.get("/faults/2");
     shown.has("bank/feed.py:1");
     assert_eq!(ben.fill_in("/faults/2", "/faults/1/delete", &[]).status, 404);
 
     // The admin sees all, and what is not seen is still there.
-    let mut root = Browser::admin(&daemon);
     assert_eq!(root.get("/faults/1").status, 200);
     root.get("/").has("shop/feed.py:1").has("bank/feed.py:1");
 }

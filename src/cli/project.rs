@@ -5,12 +5,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::house::{self, open_store_beside};
+use super::user::act;
 use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
 use crate::config::{Config, Flawless};
 use crate::ingest::snippets::{Snippet, dsn, snippets};
-use crate::pipeline::random_id;
-use crate::store::{Key, Project, Store, StoreError};
+use crate::store::{Key, Project, Store};
+use crate::web::desk::Desk;
 
 /// Characters of a key by which it may be named, at least.
 const LEAST_CHARS: usize = 6;
@@ -87,12 +88,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         Action::AddKey { name, address } => {
             let shown = Shown::new(place, address)?;
             let project = project(&store, name)?;
-            let (key, now) = (random_id(), Clock::system().now().as_millisecond());
-            let added = store.write(|tx| {
-                tx.add_key(project.id, &key, now)?;
-                tx.note_change(&operator(), &format!("project {}", project.name), "a new key", now)
-            });
-            added.map_err(Failure::failed)?;
+            let now = Clock::system().now().as_millisecond();
+            let key = act(&store, |tx| Desk::new(tx, &operator(), now).add_key(project.id, None))?;
             print_line(&format!("key {key}"))?;
             shown.print_snippets(&project, &key)
         }
@@ -117,7 +114,7 @@ fn project(store: &Store, name: Option<String>) -> Result<Project, Failure> {
 
 fn revoke(store: &Store, given: &str) -> Result<(), Failure> {
     let now = Clock::system().now().as_millisecond();
-    let revoked: Result<_, StoreError> = store.write(|tx| {
+    let revoked = act(store, |tx| {
         let mut found = Vec::new();
         for project in tx.projects()? {
             let keys = tx.keys(project.id)?.into_iter().filter(|key| key.starts_with(given));
@@ -127,12 +124,10 @@ fn revoke(store: &Store, given: &str) -> Result<(), Failure> {
         if given.len() < LEAST_CHARS {
             return Ok(Err(0));
         }
-        tx.revoke_key(project.id, key, now)?;
-        let what = format!("revoked the key {}…", key.get(..LEAST_CHARS).unwrap_or_default());
-        tx.note_change(&operator(), &format!("project {}", project.name), &what, now)?;
+        Desk::new(tx, &operator(), now).revoke_key(project.id, key)?;
         Ok(Ok((project.name.clone(), tx.keys(project.id)?.len())))
     });
-    match revoked.map_err(Failure::failed)? {
+    match revoked? {
         Ok((name, 0)) => {
             eprintln!("{name} has no key left: nothing can report to it until it is given one (add-key)");
             Ok(())

@@ -1,7 +1,9 @@
 //! `blamed start`: the daemon.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +53,25 @@ pub(super) struct Arguments {
     repository: Option<PathBuf>,
 }
 
+/// Has the process begin once more in its own place (same number, same open files) where glibc was not told how many
+/// heaps it may keep. It reads that from the environment when a process begins, and makes eight for each core unless
+/// told; each keeps what its threads once needed, and with threads for pages, reports and blame that came to twice
+/// the memory of all that is in them.
+fn keep_few_heaps() {
+    const HEAPS: &str = "MALLOC_ARENA_MAX";
+    let is_told = [HEAPS, "GLIBC_TUNABLES"].iter().any(|name| std::env::var_os(name).is_some());
+    if is_told || !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        return;
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_else(|| "blamed".into());
+    // It comes back only where it fails; then it is as it was.
+    let _ = Command::new("/proc/self/exe").arg0(name).args(arguments).env(HEAPS, "2").exec();
+}
+
 /// Runs the command.
 pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    keep_few_heaps();
     let mut config = house::configuration(&arguments.place)?;
     if let Some(listen) = arguments.listen {
         config.listen = listen;
@@ -213,6 +232,7 @@ impl Daemon {
             authors: config.web.authors,
             proxies: config.web.proxies.clone(),
             week: config.web.week,
+            time_zone: config.web.time_zone.clone(),
         };
         let whose = settings.projects.iter().map(|project| (project.id, project.repositories.clone()));
         let authors = Authors::new(store.clone(), blamer.clone(), whose.collect());
@@ -249,6 +269,10 @@ impl Daemon {
         });
         let noting = tokio::spawn(intake.note_uses(stopped));
         let kept = tokio::spawn(keep_up(blamer.clone(), authors));
+        tokio::spawn({
+            let web = web.clone();
+            async move { web.warm().await }
+        });
         let upkeep = upkeep.start();
         Ok(Self {
             kept,

@@ -57,8 +57,9 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let now = Clock::system().now().as_millisecond();
     match arguments.action {
         Action::Add { mail, name, scope, days } => {
-            let (_, token) =
-                act(&store, |tx| Desk::new(tx, &who, now).add_token(&known(tx, &mail)?, &name, scope, days))?;
+            let (_, token) = act(&store, |tx| {
+                Desk::new(tx, &who, now).add_token(&known(tx, &mail)?, &name, scope, days, None)
+            })?;
             print_line(&token)
         }
         Action::List { json } => {

@@ -107,11 +107,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             let account = known(tx, &mail)?;
             let given = tx.projects_given(account.id)?;
             let given = account.limited.then_some(given.as_slice());
-            Desk::new(tx, &who, now).change_person(&account, role, given).map(drop)
+            Desk::new(tx, &who, now).change_person(&account, role, given, None).map(drop)
         }),
         Action::Remove { mail } => act(&open_store_beside(place)?, |tx| {
             let account = known(tx, &mail)?;
-            Desk::new(tx, &who, now).remove_person(&account)
+            Desk::new(tx, &who, now).remove_person(&account, None)
         }),
     }
 }

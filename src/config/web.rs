@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use axum::http::HeaderName;
 use ipnet::IpNet;
-use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 
 use super::document::Section;
 use super::mail::address;
 use crate::store::AccountRole;
-use crate::web::{Names, Proxies, SignIn, WeekSettings};
+use crate::web::{Names, Proxies, SignIn, WeekSettings, weekday, zone};
 
 /// Who may see the pages, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Web {
     pub proxies: Proxies,
     /// How the week is shown.
     pub week: WeekSettings,
+    /// In which time zone times are shown to whoever has not said theirs.
+    pub time_zone: TimeZone,
     /// Who is mailed the link that makes the first admin.
     pub admin: Option<String>,
 }
@@ -29,7 +31,7 @@ pub struct Web {
 impl Default for Web {
     fn default() -> Self {
         let (sign_in, proxies, week) = Default::default();
-        Self { sign_in, authors: true, proxies, week, admin: None }
+        Self { sign_in, authors: true, proxies, week, time_zone: TimeZone::UTC, admin: None }
     }
 }
 
@@ -45,6 +47,9 @@ pub(super) fn read_web(mut section: Section<'_>, domain: Option<String>) -> Web 
     let authors = section.boolean("authors_may_sign_in");
     let proxies = read_proxies(&mut section, domain);
     let week = read_week(&mut section);
+    let hint = "a name of the IANA database, such as \"Europe/Berlin\" or \"UTC\"";
+    let time_zone = section
+        .parsed("time_zone", hint, |text| zone(text).ok_or_else(|| format!("{text:?} is no time zone")));
     let admin = address(&mut section, "admin");
     section.finish();
     Web {
@@ -52,6 +57,7 @@ pub(super) fn read_web(mut section: Section<'_>, domain: Option<String>) -> Web 
         authors: authors.unwrap_or(default.authors),
         proxies,
         week,
+        time_zone: time_zone.unwrap_or(default.time_zone),
         admin,
     }
 }
@@ -59,15 +65,10 @@ pub(super) fn read_web(mut section: Section<'_>, domain: Option<String>) -> Web 
 fn read_week(section: &mut Section<'_>) -> WeekSettings {
     let default = WeekSettings::default();
     let starts = section.parsed("week_starts", "a day such as \"sunday\" or \"monday\"", |text| {
-        let mut days = Weekday::Sunday.cycle_forward().take(7);
-        let day = days.find(|day| format!("{day:?}").eq_ignore_ascii_case(text));
-        day.ok_or_else(|| format!("{text:?} is no day of the week"))
+        weekday(text).ok_or_else(|| format!("{text:?} is no day of the week"))
     });
-    let names = section.parsed("names", "\"shown\", \"pseudonyms\" or \"hidden\"", |text| match text {
-        "shown" => Ok(Names::Shown),
-        "pseudonyms" => Ok(Names::Pseudonyms),
-        "hidden" => Ok(Names::Hidden),
-        _ => Err(format!("{text:?} is no way to show names")),
+    let names = section.parsed("names", "\"shown\", \"pseudonyms\" or \"hidden\"", |text| {
+        Names::read(text).ok_or_else(|| format!("{text:?} is no way to show names"))
     });
     WeekSettings { starts: starts.unwrap_or(default.starts), names: names.unwrap_or(default.names) }
 }

@@ -233,6 +233,7 @@ wire! {
         user: Tree = "user" | "sentry.interfaces.User",
         request: Tree = "request" | "sentry.interfaces.Http",
         contexts: Tree = "contexts",
+        breadcrumbs: Tree = "breadcrumbs" | "sentry.interfaces.Breadcrumbs",
     }
 
     // `{"values": […]}`, or one of a bare list.
@@ -324,6 +325,7 @@ impl WireEvent {
         keep("tags", self.tags.filled());
         keep("extra", self.extra.filled());
         keep("contexts", self.contexts.filled());
+        keep("timeline", self.breadcrumbs.filled().and_then(timeline));
         keep("transaction", self.transaction.filled().map(Value::from));
         keep("logger", self.logger.filled().map(Value::from));
         keep("level", self.level.filled().map(Value::from));
@@ -342,6 +344,15 @@ impl WireEvent {
             ..Report::default()
         })
     }
+}
+
+/// What happened before, oldest first: a list, or one within `{"values": …}`.
+fn timeline(breadcrumbs: Value) -> Option<Value> {
+    let list = match breadcrumbs {
+        Value::Object(mut members) => members.remove("values")?,
+        list => list,
+    };
+    list.as_array().is_some_and(|list| !list.is_empty()).then_some(list)
 }
 
 impl WireChain {

@@ -50,6 +50,8 @@ pub struct Account {
     pub created_at: i64,
     /// Whether it sees some projects only: see [`Tx::reach_of`].
     pub limited: bool,
+    /// The time zone its owner reads times in, by its IANA name. `None`: not said.
+    pub zone: Option<String>,
 }
 
 /// A browser that somebody is signed in with.
@@ -78,7 +80,7 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        let sql = "SELECT id, mail, role, created_at, limited FROM accounts ORDER BY mail";
+        let sql = "SELECT id, mail, role, created_at, limited, zone FROM accounts ORDER BY mail";
         let mut statement = self.0.prepare_cached(sql)?;
         Ok(statement.query_map([], account)?.collect::<Result<_, _>>()?)
     }
@@ -88,7 +90,7 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn account_of_mail(&self, mail: &str) -> Result<Option<Account>, StoreError> {
-        let sql = "SELECT id, mail, role, created_at, limited FROM accounts WHERE mail = ?1";
+        let sql = "SELECT id, mail, role, created_at, limited, zone FROM accounts WHERE mail = ?1";
         Ok(self.0.prepare_cached(sql)?.query_row([mail], account).optional()?)
     }
 
@@ -99,7 +101,8 @@ impl Tx<'_> {
     pub fn ensure_account(&self, mail: &str, role: AccountRole, now: i64) -> Result<Account, StoreError> {
         let sql = "
             INSERT INTO accounts (mail, role, created_at) VALUES (?1, ?2, ?3)
-            ON CONFLICT (mail) DO UPDATE SET mail = excluded.mail RETURNING id, mail, role, created_at, limited";
+            ON CONFLICT (mail) DO UPDATE SET mail = excluded.mail RETURNING id, mail, role, created_at, limited,
+                zone";
         Ok(self.0.prepare_cached(sql)?.query_row(params![mail, role.as_str(), now], account)?)
     }
 
@@ -128,7 +131,7 @@ impl Tx<'_> {
     /// # Errors
     /// What SQLite says.
     pub fn account(&self, id: i64) -> Result<Option<Account>, StoreError> {
-        let sql = "SELECT id, mail, role, created_at, limited FROM accounts WHERE id = ?1";
+        let sql = "SELECT id, mail, role, created_at, limited, zone FROM accounts WHERE id = ?1";
         Ok(self.0.prepare_cached(sql)?.query_row([id], account).optional()?)
     }
 
@@ -150,6 +153,15 @@ impl Tx<'_> {
         let sql = "UPDATE accounts SET password = ?2 WHERE id = ?1";
         self.0.prepare_cached(sql)?.execute(params![account, hash])?;
         Ok(())
+    }
+
+    /// Keeps the time zone that an account's owner reads times in; `None`: it is not said. `false`: it was that.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn set_zone(&self, account: i64, zone: Option<&str>) -> Result<bool, StoreError> {
+        let sql = "UPDATE accounts SET zone = ?2 WHERE id = ?1 AND zone IS DISTINCT FROM ?2";
+        Ok(self.0.prepare_cached(sql)?.execute(params![account, zone])? == 1)
     }
 
     /// Ends all sessions of an account but one.
@@ -187,9 +199,9 @@ impl Tx<'_> {
     /// What SQLite says.
     pub fn account_of_session(&self, hash: &str, now: i64) -> Result<Option<(Account, i64)>, StoreError> {
         let sql = "
-            SELECT a.id, a.mail, a.role, a.created_at, a.limited, s.used_at
+            SELECT a.id, a.mail, a.role, a.created_at, a.limited, a.zone, s.used_at
             FROM sessions s JOIN accounts a ON a.id = s.account WHERE s.hash = ?1 AND s.expires_at > ?2";
-        let read = |row: &Row<'_>| Ok((account(row)?, row.get(5)?));
+        let read = |row: &Row<'_>| Ok((account(row)?, row.get(6)?));
         Ok(self.0.prepare_cached(sql)?.query_row(params![hash, now], read).optional()?)
     }
 
@@ -285,5 +297,6 @@ pub(super) fn account_at(row: &Row<'_>, first: usize) -> rusqlite::Result<Accoun
         role: AccountRole::read(&role).unwrap_or(AccountRole::Reader),
         created_at: row.get(first + 3)?,
         limited: row.get(first + 4)?,
+        zone: row.get(first + 5)?,
     })
 }

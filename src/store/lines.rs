@@ -286,7 +286,8 @@ impl Tx<'_> {
             .into_iter()
             .flatten()
             .map(|text| text.to_lowercase().chars().take(MOST).collect::<String>());
-        let words = words.collect::<Vec<_>>().join("\n");
+        // SQLite looks no further than a NUL.
+        let words = words.collect::<Vec<_>>().join("\n").replace('\0', " ");
         let sql = "INSERT INTO fault_words (fault, words) VALUES (?1, ?2)";
         self.0.prepare_cached(sql)?.execute(params![id.0, words])?;
         Ok(())

@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_keep.sql"),
     include_str!("migrations/0006_tokens.sql"),
     include_str!("migrations/0007_days.sql"),
+    include_str!("migrations/0008_zones.sql"),
 ];
 
 /// Applies what is missing, after a copy of what is there.

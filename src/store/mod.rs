@@ -40,5 +40,5 @@ pub use keep::Forgettable;
 pub use lines::{FaultLine, FaultOwner, Sought};
 pub use outbox::{Delivery, DeliveryCounts, DeliveryState, DeliveryStatus};
 pub use projects::{Key, KeyStanding, KeyUse, Project, ProjectId};
-pub use rules::StoredRule;
+pub use rules::{BoardSettings, StoredRule};
 pub use tokens::ApiToken;

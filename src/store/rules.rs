@@ -28,6 +28,15 @@ pub struct StoredRule {
     pub disabled_at: Option<i64>,
 }
 
+/// How the board is shown, as set while the daemon runs. `None`: as configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BoardSettings {
+    /// What it calls developers.
+    pub names: Option<String>,
+    /// The day that weeks begin on.
+    pub week_starts: Option<String>,
+}
+
 impl Tx<'_> {
     /// Counts every change of rules and settings; equal numbers, equal books.
     ///
@@ -182,6 +191,24 @@ impl Tx<'_> {
     /// What SQLite says.
     pub fn set_log_levels(&self, levels: Option<&str>, by: &str, now: i64) -> Result<(), StoreError> {
         self.set_setting("log", levels.unwrap_or_default(), by, now)
+    }
+
+    /// How the board is shown, where that is set while the daemon runs.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn board_settings(&self) -> Result<BoardSettings, StoreError> {
+        let given = |name| Ok::<_, StoreError>(self.setting(name)?.filter(|value| !value.is_empty()));
+        Ok(BoardSettings { names: given("names")?, week_starts: given("week_starts")? })
+    }
+
+    /// Sets how the board is shown.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn set_board_settings(&self, set: &BoardSettings, by: &str, now: i64) -> Result<(), StoreError> {
+        self.set_setting("names", set.names.as_deref().unwrap_or_default(), by, now)?;
+        self.set_setting("week_starts", set.week_starts.as_deref().unwrap_or_default(), by, now)
     }
 
     fn set_setting(&self, name: &str, value: &str, by: &str, now: i64) -> Result<(), StoreError> {

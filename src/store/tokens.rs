@@ -52,7 +52,7 @@ impl Tx<'_> {
     pub fn token_of_hash(&self, hash: &str, now: i64) -> Result<Option<(ApiToken, Account)>, StoreError> {
         let sql = "
             SELECT t.id, a.mail, t.name, t.scope, t.created_at, t.used_at, t.expires_at,
-                a.id, a.mail, a.role, a.created_at, a.limited
+                a.id, a.mail, a.role, a.created_at, a.limited, a.zone
             FROM api_tokens t JOIN accounts a ON a.id = t.account WHERE t.hash = ?1 AND t.expires_at > ?2";
         let read = |row: &Row<'_>| Ok((token(row)?, account_at(row, 7)?));
         Ok(self.0.prepare_cached(sql)?.query_row(params![hash, now], read).optional()?)

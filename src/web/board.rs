@@ -21,6 +21,20 @@ const WITH_FAULTS: usize = 25;
 /// Faults on a page of one developer's.
 const FAULTS_ON_PAGE: usize = 100;
 
+/// What the board may be asked by its address.
+const PARAMS: [&str; 10] = [
+    "week",
+    "timestamp",
+    "sort",
+    "project",
+    "environment",
+    "author",
+    "include_known_errors",
+    "include_modified_before_min_date",
+    "page",
+    "said",
+];
+
 impl Developer {
     fn bars(&self, start: i64) -> Bars {
         let days = (0..).map(|n| show::weekday(start + n * DAY)).zip(self.days);
@@ -141,6 +155,8 @@ struct WeekPage<'a> {
     projects: &'a [Project],
     environments: Vec<String>,
     asked: &'a Asked,
+    /// What the form of the filters keeps as it is: the order, and the one developer shown.
+    kept: Vec<(&'static str, String)>,
     day: String,
     rows: Vec<Row<'a>>,
     totals: Vec<(&'static str, Count)>,
@@ -148,6 +164,8 @@ struct WeekPage<'a> {
     faults: Bars,
     weeks: Vec<WeekLine>,
     axis: (String, String),
+    /// The most of both on a day of the charts.
+    most: (Count, Count),
     /// What waits for git, and why; empty: nothing.
     waiting: String,
     /// How many faults are left out; empty: none.
@@ -178,7 +196,8 @@ pub(super) async fn page(
     params: Params,
 ) -> Answer {
     let now = web.now();
-    let asked = Asked::read(&params, &visitor, web.0.settings.week.starts, now)?;
+    let params = params.only(&PARAMS);
+    let asked = Asked::read(&params, &visitor, web.week_settings().await?, now)?;
     let start = asked.start;
     let day = |offset: i64| show::day(start + offset * WEEK);
     let link = |but: &[(&str, &str)]| {
@@ -192,7 +211,7 @@ pub(super) async fn page(
                 .collect::<Vec<_>>(),
         )
     };
-    let one = asked.author.is_some() || web.0.settings.week.names == Names::Hidden;
+    let one = asked.author.is_some() || asked.names == Names::Hidden;
     let number = params.page().filter(|page| one || *page == 1).ok_or_else(|| no_page(&link(&[])))?;
     let shown = match one {
         true => Shown { developers: 1, each: FAULTS_ON_PAGE, after: (number - 1) * FAULTS_ON_PAGE },
@@ -230,7 +249,7 @@ pub(super) async fn page(
         ("faults", Count(sum(|d| d.faults.len() as u64))),
         ("of them new", Count(sum(|d| d.new))),
     ];
-    if web.0.settings.week.names != Names::Hidden {
+    if asked.names != Names::Hidden {
         totals.push(("developers", Count(people)));
     }
     let column =
@@ -257,11 +276,19 @@ pub(super) async fn page(
             .map(|name| show::name(Some(name)))
             .collect(),
         day: day(0),
+        kept: ["sort", "author"]
+            .into_iter()
+            .filter_map(|name| Some((name, params.given(name)?.to_owned())))
+            .collect(),
         totals,
         occurrences: chart(&week, "Occurrences", start, |day| day.0),
         faults: chart(&week, "Faults", start, |day| day.1),
         weeks: by_week(&week, start, link),
         axis: (day(1 - i64::try_from(WEEKS).unwrap_or(0)), show::day(start + 6 * DAY)),
+        most: (
+            Count(week.totals.iter().map(|day| day.0).max().unwrap_or(0)),
+            Count(week.totals.iter().map(|day| day.1).max().unwrap_or(0)),
+        ),
         waiting: match &week.waiting {
             (n, Some(why)) if *n > 0 => {
                 format!("{} waits for git, which says: {}", show::of(*n, "place"), plain::line(why, 300))
@@ -309,6 +336,11 @@ fn by_week(week: &Week, start: i64, link: impl Fn(&[(&str, &str)]) -> String) ->
         (link(&[("week", &day)]), day, Count(occurrences), Count(faults))
     });
     weeks.collect()
+}
+
+/// The unit of a number: `fault`, `faults`.
+fn unit(count: Count, one: &str) -> String {
+    format!("{one}{}", if count.0 == 1 { "" } else { "s" })
 }
 
 /// The anchor of a developer, as mails link to it.

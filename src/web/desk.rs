@@ -9,7 +9,7 @@ use super::show;
 use crate::notify::notice::Notice;
 use crate::pipeline::random_id;
 use crate::store::{
-    Account, AccountRole, FaultId, ProjectId, Reach, StoreError, StoredRule, Tx, fingerprint,
+    Account, AccountRole, BoardSettings, FaultId, ProjectId, Reach, StoreError, StoredRule, Tx, fingerprint,
 };
 use crate::triage::rules::{Rule, RuleId, Settings};
 
@@ -82,18 +82,15 @@ impl<'t, 's> Desk<'t, 's> {
     ) -> Result<Option<Edited>, StoreError> {
         let Some(before) = self.rule(id)? else { return Ok(None) };
         let (done, what) = match edit {
-            Edit::Rewrite(rule) if *rule == before.rule && before.version == version => {
-                return Ok(Some(Edited::Same));
-            }
+            // A form that is sent twice finds what it wanted.
+            Edit::Rewrite(rule) if *rule == before.rule => return Ok(Some(Edited::Same)),
             Edit::Rewrite(rule) => {
                 let what = format!("changed from {} to {}", describe(&before.rule), describe(&rule));
                 let terms = format!("({} → {})", terms(&before.rule), terms(&rule));
                 let what = if terms == "( → )" { what } else { format!("{what} {terms}") };
                 (self.tx.edit_rule(id, version, &rule)?, what)
             }
-            Edit::Switch { on } if on == before.disabled_at.is_none() && before.version == version => {
-                return Ok(Some(Edited::Same));
-            }
+            Edit::Switch { on } if on == before.disabled_at.is_none() => return Ok(Some(Edited::Same)),
             Edit::Switch { on: true } => (self.tx.switch_rule(id, version, None)?, "switched on".to_owned()),
             Edit::Switch { on: false } => {
                 (self.tx.switch_rule(id, version, Some(self.now))?, "switched off".to_owned())
@@ -121,28 +118,47 @@ impl<'t, 's> Desk<'t, 's> {
     }
 
     /// Changes the settings that are still as `version` says, if it says so. Says whether anything was different.
-    pub(crate) fn change_settings(&self, after: &Settings, version: Option<&str>) -> Result<bool, Problem> {
-        let before = self.tx.settings()?;
-        if version.is_some_and(|version| version != settings_version(&before)) {
+    pub(crate) fn change_settings(
+        &self,
+        after: &HouseSettings,
+        version: Option<&str>,
+    ) -> Result<bool, Problem> {
+        let before = HouseSettings::read(self.tx)?;
+        // A form that is sent twice finds what it wanted.
+        if *after == before {
+            return Ok(false);
+        }
+        if version.is_some_and(|version| version != before.version()) {
             let said =
                 "Somebody else has changed the settings meanwhile. Look at them, then change them again.";
             return Err(Problem::new(StatusCode::CONFLICT, "Somebody was faster", said)
                 .way("/settings", "The settings as they are"));
         }
-        if *after == before {
-            return Ok(false);
-        }
         let mut what = Vec::new();
-        if before.threshold != after.threshold {
-            what.push(format!("threshold from {} to {}", before.threshold, after.threshold));
+        let (mail, mail_before) = (&after.mail, &before.mail);
+        if mail_before.threshold != mail.threshold {
+            what.push(format!("threshold from {} to {}", mail_before.threshold, mail.threshold));
         }
-        if before.cutoff != after.cutoff {
+        if mail_before.cutoff != mail.cutoff {
             let day = |at: Option<jiff::Timestamp>| {
                 at.map_or("none".to_owned(), |at| show::day(at.as_millisecond()))
             };
-            what.push(format!("cutoff from {} to {}", day(before.cutoff), day(after.cutoff)));
+            what.push(format!("cutoff from {} to {}", day(mail_before.cutoff), day(mail.cutoff)));
         }
-        self.tx.set_settings(after, self.who, self.now)?;
+        let (board, board_before) = (&after.board, &before.board);
+        for (name, from, to) in [
+            ("names on the board", &board_before.names, &board.names),
+            ("the first day of the week", &board_before.week_starts, &board.week_starts),
+        ] {
+            if from != to {
+                let word = |value: &Option<String>| value.clone().unwrap_or("as configured".to_owned());
+                what.push(format!("{name} from {} to {}", word(from), word(to)));
+            }
+        }
+        if mail != mail_before {
+            self.tx.set_settings(mail, self.who, self.now)?;
+        }
+        self.tx.set_board_settings(board, self.who, self.now)?;
         self.note("settings", &what.join(", "))?;
         Ok(true)
     }
@@ -178,19 +194,25 @@ impl<'t, 's> Desk<'t, 's> {
         Ok((account, true))
     }
 
-    /// Changes what somebody may do and see. `projects`: see [`Self::add_person`]. Says whether anything was
-    /// different.
+    /// Changes what somebody may do and see, where that is still as `version` says, if it says so. `projects`: see
+    /// [`Self::add_person`]. Says whether anything was different.
     pub(crate) fn change_person(
         &self,
         account: &Account,
         role: AccountRole,
         projects: Option<&[ProjectId]>,
+        version: Option<&str>,
     ) -> Result<bool, Problem> {
+        let given = self.tx.projects_given(account.id)?;
+        let before = account.limited.then_some(given.as_slice());
+        // A form that is sent twice finds what it wanted.
+        if account.role == role && before == projects {
+            return Ok(false);
+        }
+        self.still(account, version)?;
         if role != AccountRole::Admin {
             self.not_the_last_admin(account)?;
         }
-        let given = self.tx.projects_given(account.id)?;
-        let before = account.limited.then_some(given.as_slice());
         let mut what = Vec::new();
         if self.tx.set_role(account.id, role)? {
             what.push(format!(
@@ -235,8 +257,25 @@ impl<'t, 's> Desk<'t, 's> {
         Ok(format!(", sees {own}"))
     }
 
-    /// Takes somebody's account away, which signs them out everywhere.
-    pub(crate) fn remove_person(&self, account: &Account) -> Result<(), Problem> {
+    /// Nobody else has changed what somebody may do since it was as `version` says.
+    fn still(&self, account: &Account, version: Option<&str>) -> Result<(), Problem> {
+        let given = self.tx.projects_given(account.id)?;
+        if version.is_none_or(|version| version == person_version(account, &given)) {
+            return Ok(());
+        }
+        let changes = self.tx.changes_of(&account_subject(account.id), 50)?;
+        let by = changes.iter().find(|change| change.what.contains(&account.mail));
+        let by = by.map_or("Somebody else", |change| change.who.as_str());
+        let said = format!(
+            "{by} has changed what {} may do meanwhile. Nothing was saved. Look at it, then change it again.",
+            account.mail
+        );
+        Err(Problem::new(StatusCode::CONFLICT, "Somebody was faster", &said).way("/people", "People"))
+    }
+
+    /// Takes somebody's account away, which signs them out everywhere. `version`: see [`Self::change_person`].
+    pub(crate) fn remove_person(&self, account: &Account, version: Option<&str>) -> Result<(), Problem> {
+        self.still(account, version)?;
         self.not_the_last_admin(account)?;
         self.tx.remove_account(account.id)?;
         self.note(&account_subject(account.id), &format!("removed {}", account.mail))?;
@@ -267,13 +306,28 @@ impl<'t, 's> Desk<'t, 's> {
         self.note(&account_subject(account.id), what)
     }
 
-    /// Makes a token of an account: its number and itself, which is shown once and kept nowhere.
+    /// Has an account's owner read times in a zone; `None`: in their browser's, or the house's.
+    pub(crate) fn set_zone(&self, account: &Account, zone: Option<&str>) -> Result<bool, Problem> {
+        if zone.is_some_and(|zone| super::zones::zone(zone).is_none()) {
+            return Err(Problem::unfit("zone", "There is no such time zone."));
+        }
+        let changed = self.tx.set_zone(account.id, zone)?;
+        if changed {
+            let what = format!("time zone to {}", zone.unwrap_or("the browser’s"));
+            self.note(&account_subject(account.id), &what)?;
+        }
+        Ok(changed)
+    }
+
+    /// Makes a token of an account: its number and itself, which is shown once and kept nowhere. `known`: where it
+    /// still has so many, for a form that is sent twice.
     pub(crate) fn add_token(
         &self,
         account: &Account,
         name: &str,
         scope: AccountRole,
         days: i64,
+        known: Option<usize>,
     ) -> Result<(i64, String), Problem> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > TOKEN_NAME {
@@ -283,7 +337,13 @@ impl<'t, 's> Desk<'t, 's> {
             let said = format!("From {} to {} days.", TOKEN_DAYS.start(), TOKEN_DAYS.end());
             return Err(Problem::unfit("days", &said));
         }
-        if self.tx.tokens(Some(account.id))?.len() >= MOST_TOKENS {
+        let tokens = self.tx.tokens(Some(account.id))?.len();
+        if known.is_some_and(|known| known != tokens) {
+            let said = "Another token was made or revoked meanwhile, perhaps by this very form. Look at the list first.";
+            return Err(Problem::new(StatusCode::CONFLICT, "No token was made", said)
+                .way("/you#tokens", "Your tokens"));
+        }
+        if tokens >= MOST_TOKENS {
             return Err(Problem::unfit("name", "There are too many tokens already. Revoke some."));
         }
         let token = format!("{TOKEN}{}{}", random_id(), random_id());
@@ -309,13 +369,27 @@ impl<'t, 's> Desk<'t, 's> {
         Ok(true)
     }
 
-    /// Gives a project another key.
-    pub(crate) fn add_key(&self, project: ProjectId) -> Result<String, Problem> {
+    /// Gives a project another key, where it still has as many as `known`, if that is said: of a form that is sent
+    /// twice, one makes a key.
+    pub(crate) fn add_key(&self, project: ProjectId, known: Option<usize>) -> Result<String, Problem> {
         let name = self.tx.project_name(project)?.ok_or_else(no_project)?;
+        let keys = self.tx.all_keys(project)?.len();
+        if known.is_some_and(|known| known != keys) {
+            let said = "Another key was made meanwhile, perhaps by this very form. Look at the list first.";
+            return Err(
+                Problem::new(StatusCode::CONFLICT, "No key was made", said).way("/projects", "All projects")
+            );
+        }
         let key = random_id();
         self.tx.add_key(project, &key, self.now)?;
         self.note(&format!("project {name}"), "a new key")?;
         Ok(key)
+    }
+
+    /// The key of a project that is called `id` where keys are not shown.
+    pub(crate) fn key(&self, project: ProjectId, id: &str) -> Result<Option<String>, StoreError> {
+        let mut keys = self.tx.all_keys(project)?.into_iter().map(|key| key.key);
+        Ok(keys.find(|key| key_id(key) == id))
     }
 
     /// Refuses a key of a project from now on. `false`: it has no such key that is good.
@@ -380,10 +454,41 @@ pub(crate) fn scope_of(name: &str) -> Option<AccountRole> {
     SCOPES.iter().find(|(_, scope)| *scope == name).map(|(role, _)| *role)
 }
 
-/// Tells one state of the settings from another.
-pub(crate) fn settings_version(settings: &Settings) -> String {
-    let cutoff = settings.cutoff.map(|cutoff| cutoff.to_string()).unwrap_or_default();
-    fingerprint(&format!("{} {cutoff}", settings.threshold))[..16].to_owned()
+/// What may change while the daemon runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct HouseSettings {
+    /// Who is mailed about what.
+    pub(crate) mail: Settings,
+    /// How the board is shown.
+    pub(crate) board: BoardSettings,
+}
+
+impl HouseSettings {
+    /// As they are.
+    pub(crate) fn read(tx: &Tx<'_>) -> Result<Self, StoreError> {
+        Ok(Self { mail: tx.settings()?, board: tx.board_settings()? })
+    }
+
+    /// Tells one state of them from another.
+    pub(crate) fn version(&self) -> String {
+        let cutoff = self.mail.cutoff.map(|cutoff| cutoff.to_string());
+        let parts = [&cutoff, &self.board.names, &self.board.week_starts];
+        let parts = parts.map(|part| part.as_deref().unwrap_or_default()).join(" ");
+        fingerprint(&format!("{} {parts}", self.mail.threshold))[..16].to_owned()
+    }
+}
+
+/// Tells one state of what somebody may do and see from another.
+pub(crate) fn person_version(account: &Account, given: &[ProjectId]) -> String {
+    let mut given: Vec<_> = given.iter().map(|id| id.0.to_string()).collect();
+    given.sort();
+    let seen = if account.limited { given.join(",") } else { "all".to_owned() };
+    fingerprint(&format!("{} {} {seen}", account.id, account.role.as_str()))[..16].to_owned()
+}
+
+/// What a key is called where it must not be shown.
+pub(crate) fn key_id(key: &str) -> String {
+    fingerprint(key)[..16].to_owned()
 }
 
 /// What the log calls a rule.

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use http_body_util::BodyExt;
+use jiff::tz::TimeZone;
 
 use super::desk::Desk;
 use super::page::Problem;
@@ -26,7 +28,7 @@ const FORM: usize = 256 << 10;
 /// How much of a form that is too large is read, so that the browser gets to hear so.
 const DRAINED: usize = 16 << 20;
 /// How long a browser may take to send a form.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a browser that is not used stays signed in, in milliseconds.
 pub(super) const SESSION: i64 = 14 * 24 * 3_600_000;
 /// Use of a session is noted this often, in milliseconds.
@@ -60,6 +62,10 @@ pub(super) struct Visitor {
     pub(super) household: String,
     /// Whether a proxy said who it is: there is nothing to sign out of.
     pub(super) by_proxy: bool,
+    /// The time zone in which they read times.
+    pub(super) zone: TimeZone,
+    /// Whether they chose it: the house's is used else, or the browser's where it runs scripts.
+    pub(super) zone_chosen: bool,
     /// Whether the browser speaks https to us, or to a trusted proxy.
     https: bool,
     /// Whether the browser has just been given its secret.
@@ -118,6 +124,8 @@ impl Visitor {
             reach: Reach::nothing(),
             household: "unknown".to_owned(),
             by_proxy: false,
+            zone: TimeZone::UTC,
+            zone_chosen: false,
             https: false,
             new: true,
         }
@@ -134,8 +142,7 @@ pub(super) async fn door(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let visitor = match web.visitor(request.headers(), peer).await {
+    let visitor = match web.visitor(request.headers(), peer(&request)).await {
         Ok(visitor) => visitor,
         Err(problem) => return with_headers(problem.into_response()),
     };
@@ -169,6 +176,8 @@ impl Web {
             reach: Reach::nothing(),
             household: origin.client.map_or("unknown".to_owned(), attempts::household),
             by_proxy: false,
+            zone: settings.time_zone.clone(),
+            zone_chosen: false,
             https,
         };
         if settings.sign_in == SignIn::Off {
@@ -185,6 +194,10 @@ impl Web {
         };
         if let Some((account, reach)) = found {
             (visitor.role, visitor.reach) = (Some(account.role), reach);
+            // One that is not known any more is none.
+            if let Some(zone) = account.zone.as_ref().and_then(|name| TimeZone::get(name).ok()) {
+                (visitor.zone, visitor.zone_chosen) = (zone, true);
+            }
             visitor.account = Some(account);
         }
         Ok(visitor)
@@ -230,6 +243,12 @@ impl Web {
     /// Turns away who may not come in, and posts that are not from our own forms.
     async fn admit(&self, visitor: &Visitor, need: Need, request: Request) -> Result<Request, Response> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if self.0.settings.sign_in == SignIn::Off
+            && matches!(need, Need::Role(_))
+            && !self.is_known_host(request.headers(), peer(&request))
+        {
+            return Err(self.misdirected().into_response());
+        }
         if let Need::Role(role) = need
             && !visitor.may(role)
         {
@@ -280,6 +299,32 @@ impl Web {
         Ok(Request::from_parts(parts, Body::empty()))
     }
 
+    /// Whether the request was meant for us, where it is all that says who may come in. A page of another site can
+    /// have its own name resolve to our address, and then reads and writes here as if we were it; what it cannot
+    /// have is an address or a bare name for a host, or ours.
+    pub(super) fn is_known_host(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> bool {
+        let settings = &self.0.settings;
+        let Some(host) = headers.get(header::HOST) else { return true };
+        let Ok(authority) = host.to_str().unwrap_or("?").parse::<Authority>() else { return false };
+        let host = authority.host();
+        let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let ours = settings.mail.public_url.parse::<Uri>().ok();
+        let is_ours = ours.and_then(|uri| Some(uri.host()?.eq_ignore_ascii_case(host))).unwrap_or(false);
+        let by_proxy = peer.is_some_and(|peer| settings.proxies.trusts(peer.to_canonical()));
+        is_address || is_ours || by_proxy || !host.contains('.') || host.ends_with(".localhost")
+    }
+
+    /// What is said of a request that was meant for somebody else.
+    pub(super) fn misdirected(&self) -> Problem {
+        let said = format!(
+            "Sign-in is off, so blamed answers to its own name alone, which is {}. To have it answer to another, \
+             set `public_url` in its configuration.",
+            self.address("")
+        );
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, "That is not the name of this house", &said)
+            .way(&self.address("/"), "Go there")
+    }
+
     /// Gives a browser its secret.
     pub(super) fn hand_out(&self, visitor: &Visitor, secret: &str, response: &mut Response) {
         let (name, age) = (cookie(visitor.https), SESSION / 1_000);
@@ -288,6 +333,11 @@ impl Web {
         let cookie = HeaderValue::try_from(cookie).expect("digits and plain words");
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
+}
+
+/// Where a request's connection comes from.
+pub(super) fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())
 }
 
 /// `__Host-` has browsers hold us to `Secure` and to this very host.
@@ -344,8 +394,8 @@ pub(super) fn with_headers(mut response: Response) -> Response {
     const ALWAYS: [(&str, &str); 6] = [
         (
             "content-security-policy",
-            "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
-             frame-ancestors 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),

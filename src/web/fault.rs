@@ -10,8 +10,9 @@ use super::chart::Bars;
 use super::door::Visitor;
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
-use super::show::{self, Count, When};
+use super::show::{self, Count, Times, When};
 use super::surroundings::{Changed, LineOf, Surroundings};
+use super::timeline::{self, Event, events};
 use super::trace::{self, Argument, Trace, argument};
 use super::transcript::{self, transcript};
 use super::week::answers_for;
@@ -85,17 +86,10 @@ struct Line {
     number: u32,
     text: String,
     marked: bool,
-    /// Who last changed it, where git has said so.
-    of: Option<LineOf>,
+    /// Who last changed it, where git has said so, and on which day.
+    of: Option<(LineOf, String)>,
     /// Whether the line above came with the same commit.
     same: bool,
-}
-
-impl Line {
-    /// When it was last changed.
-    fn day(&self) -> String {
-        self.of.as_ref().map(|of| show::day(of.at)).unwrap_or_default()
-    }
 }
 
 /// How often it was seen somewhere.
@@ -127,9 +121,13 @@ struct Other {
 struct Kept {
     id: String,
     at: When,
+    /// When it happened by the clock of whoever sent it.
+    occurred: Option<When>,
     facts: Vec<(&'static str, String)>,
     traces: Vec<Trace>,
     additional: String,
+    /// What happened before.
+    timeline: Vec<Event>,
     context: Vec<(String, String)>,
     remarks: Vec<String>,
 }
@@ -195,7 +193,8 @@ pub(super) async fn page(
         })
         .await?;
     let Found { fault, project, book, occurrences, hours, mails, changes, sightings } = found;
-    let when = |at| When { at, now };
+    let times = web.times(&visitor);
+    let when = |at| times.when(at);
     let line = short(&fault);
     let blame = fault.blame.as_ref();
     let around = match blame {
@@ -225,7 +224,7 @@ pub(super) async fn page(
         known: known.map(|id| id.0),
         known_link: known_link(&fault),
         blamed: !around.lines.is_empty(),
-        source: source(&fault, latest, &around),
+        source: source(&fault, latest, &around, &times),
         change: around.change,
         change_remark: around.remark,
         late: around.late,
@@ -233,11 +232,11 @@ pub(super) async fn page(
         source_of: blame.map_or_else(String::new, |blame| {
             format!("{} at {}", show::name(Some(&blame.place.repository)), blame.place.revision.short())
         }),
-        commit: blame.map(|blame| commit(blame, now)),
+        commit: blame.map(|blame| commit(blame, &times)),
         notes: notes(&fault),
         argument: shown.map(argument).unwrap_or_default(),
-        hours: bars(&hours, now, HOUR, HOURS, "hour"),
-        days: bars(&hours, now, DAY, DAYS, "day"),
+        hours: by_hour(&hours, &times, now),
+        days: by_day(&hours, &times),
         seen: seen.filter(|(_, list)| !list.is_empty()).collect(),
         others: occurrences
             .iter()
@@ -247,8 +246,8 @@ pub(super) async fn page(
                 shown: shown.is_some_and(|shown| shown.id == other.id),
             })
             .collect(),
-        kept: shown.map(|occurrence| kept(occurrence, now)),
-        mails: mails.into_iter().map(|mail| mailed(mail, now)).collect(),
+        kept: shown.map(|occurrence| kept(occurrence, &times)),
+        mails: mails.into_iter().map(|mail| mailed(mail, &times)).collect(),
         changes: changes.into_iter().map(|change| (when(change.at), change)).collect(),
     };
     html(&page)
@@ -289,41 +288,56 @@ pub(super) async fn raw(
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-/// Flawless's address of a traceback: leads to the fault of that file, function and line.
+/// Flawless's address of a traceback: leads to the fault of that file and function with that text, or else on that
+/// line, for lines move.
 pub(super) async fn view_traceback(
     State(web): State<Web>,
     Extension(visitor): Extension<Visitor>,
     params: Params,
 ) -> Answer {
+    const COMPARED: usize = 200;
     let (file, function) = (params.get("filename").to_owned(), params.get("function_name").to_owned());
-    let line = params.get("line_number").parse::<u32>().ok();
+    let (line, text) = (params.get("line_number").parse::<u32>().ok(), folded(params.get("text")));
     let found = web
         .read(move |tx| {
             let word = file.to_lowercase();
             let sought = Sought { word: &word, ..Sought::default() };
-            Ok(tx.find_faults(
-                1,
+            let mut found = tx.find_faults(
+                COMPARED,
                 &sought,
                 &visitor.reach,
                 |_| true,
                 |fault| {
-                    let Some(place) = &fault.place else { return false };
-                    place.path == file.as_bytes()
-                        && line.is_none_or(|line| place.line.get() == line)
+                    fault.place.as_ref().is_some_and(|place| place.path == file.as_bytes())
                         && (function.is_empty() || fault.function.as_deref() == Some(function.as_str()))
                 },
-            )?)
+            )?;
+            let on_line = |fault: &FaultLine| {
+                line.is_some() && fault.place.as_ref().map(|place| place.line.get()) == line
+            };
+            let has_text = |fault: &FaultLine| {
+                !text.is_empty() && fault.code.as_deref().is_some_and(|code| folded(code) == text)
+            };
+            found.retain(|fault| (line.is_none() && text.is_empty()) || on_line(fault) || has_text(fault));
+            // The sort is stable: of equal ones the latest stays first.
+            found.sort_by_key(|fault| std::cmp::Reverse((has_text(fault), on_line(fault))));
+            Ok(found.into_iter().next())
         })
         .await?;
-    Ok(match found.first() {
-        Some(fault) => Redirect::to(&format!("/faults/{}", fault.id.0)).into_response(),
+    match found {
+        Some(fault) => Ok(Redirect::to(&format!("/faults/{}", fault.id.0)).into_response()),
         None => {
             let said = "No fault is known in that file, function and line. The line may have moved since.";
             let way =
                 Params::default().link("/search", &[("q", &format!("file:{}", params.get("filename")))]);
-            return Err(Problem::missing("There is no such fault", said).way(&way, "Faults in that file"));
+            Err(Problem::missing("There is no such fault", said).way(&way, "Faults in that file"))
         }
-    })
+    }
+}
+
+/// A line of code without regard to white space.
+fn folded(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The fault as lists have it.
@@ -375,19 +389,19 @@ fn person(fault: &FaultLine, book: &Rulebook, web: &Web) -> Option<Person> {
 }
 
 /// The line in its surroundings: at its revision where git has it, else as the client sent it.
-fn source(fault: &Fault, latest: Option<&Occurrence>, around: &Surroundings) -> Vec<Line> {
+fn source(fault: &Fault, latest: Option<&Occurrence>, around: &Surroundings, times: &Times) -> Vec<Line> {
     if let Some(blame) = &fault.blame {
         let marked = blame.place.line.get();
         let lines = blame.source.iter().map(|line| {
-            let of = around.lines.get(&line.number).cloned();
+            let of = around.lines.get(&line.number);
             Line {
                 number: line.number,
                 text: plain::code(&line.text, 500),
                 marked: line.number == marked,
                 same: line.number != marked
                     && of.is_some()
-                    && of.as_ref() == around.lines.get(&line.number.saturating_sub(1)),
-                of,
+                    && of == around.lines.get(&line.number.saturating_sub(1)),
+                of: of.map(|of| (of.clone(), times.day(of.at))),
             }
         });
         return lines.collect();
@@ -396,24 +410,17 @@ fn source(fault: &Fault, latest: Option<&Occurrence>, around: &Surroundings) -> 
         let verdict = kept.verdicts.iter().find(|verdict| verdict.suspect)?;
         kept.report.exceptions.get(verdict.exception)?.frames.get(verdict.frame)
     });
-    let Some((frame, number)) = suspect.and_then(|frame| Some((frame, frame.line?.get()))) else {
-        return Vec::new();
-    };
-    let line = |number, text: &str, marked| Line {
-        number,
-        text: plain::code(text, 500),
-        marked,
-        of: None,
-        same: false,
-    };
-    let first = number.saturating_sub(u32::try_from(frame.before.len()).unwrap_or(0));
-    let before = frame.before.iter().zip(first..).map(|(text, number)| line(number, text, false));
-    let own = frame.text.iter().map(|text| line(number, text, true));
-    let after = frame.after.iter().zip(number.saturating_add(1)..);
-    before.chain(own).chain(after.map(|(text, number)| line(number, text, false))).collect()
+    let Some(frame) = suspect else { return Vec::new() };
+    let mut room = VALUES;
+    let mut lines = trace::source(frame, &mut room);
+    if let (true, Some(number), Some(text)) = (lines.is_empty(), frame.line, &frame.text) {
+        lines.push((number.get(), plain::code(text, 500), true));
+    }
+    let line = |(number, text, marked)| Line { number, text, marked, of: None, same: false };
+    lines.into_iter().map(line).collect()
 }
 
-fn commit(blame: &Blame, now: i64) -> Commit {
+fn commit(blame: &Blame, times: &Times) -> Commit {
     let (origin, place) = (&blame.origin, &blame.place);
     let moved = origin.path != place.path || origin.line != place.line;
     Commit {
@@ -421,7 +428,7 @@ fn commit(blame: &Blame, now: i64) -> Commit {
         short: origin.commit.short().to_owned(),
         summary: show::name(Some(&blame.summary)),
         author: show::name(Some(&blame.author.name)),
-        at: When { at: blame.author.time.as_millisecond(), now },
+        at: times.when(blame.author.time.as_millisecond()),
         origin: if moved {
             format!("{}:{}", show::name(Some(&origin.path.to_string())), origin.line)
         } else {
@@ -464,33 +471,39 @@ fn sentence(text: &str) -> String {
     format!("{}{}{end}", first.to_uppercase(), letters.as_str())
 }
 
-/// Occurrences in each of the last `number` hours or days.
-fn bars(hours: &[(i64, u64)], now: i64, unit: i64, number: usize, name: &str) -> Bars {
-    let last = now.div_euclid(unit) * unit;
-    let first = last - i64::try_from(number - 1).unwrap_or(0) * unit;
-    let mut values = vec![0; number];
+/// Occurrences in each of the last [`HOURS`].
+fn by_hour(hours: &[(i64, u64)], times: &Times, now: i64) -> Bars {
+    let first = now.div_euclid(HOUR) * HOUR - i64::try_from(HOURS - 1).unwrap_or(0) * HOUR;
+    let mut values = vec![0; HOURS];
     for (hour, count) in hours {
-        let at = usize::try_from((hour - first).div_euclid(unit)).ok();
+        let at = usize::try_from((hour - first).div_euclid(HOUR)).ok();
         if let Some(value) = at.and_then(|at| values.get_mut(at)) {
             *value += count;
         }
     }
-    let labels = (0..).map(|n| {
-        let at = first + n * unit;
-        if unit == DAY { show::weekday(at) } else { show::moment(at)[..16].to_owned() }
-    });
+    let labels = (0..).map(|n| times.to_the_minute(first + n * HOUR)).take(HOURS);
+    bars(values, labels.collect(), "hour")
+}
+
+/// Occurrences on each of the last [`DAYS`] of the reader's days.
+fn by_day(hours: &[(i64, u64)], times: &Times) -> Bars {
+    let mut values = vec![0; DAYS];
+    for (hour, count) in hours {
+        if let Some(value) = times.days_ago(*hour).and_then(|ago| values.get_mut(ago)) {
+            *value += count;
+        }
+    }
+    values.reverse();
+    let labels = (0..DAYS).rev().map(|ago| times.weekday_ago(ago));
+    bars(values, labels.collect(), "day")
+}
+
+fn bars(values: Vec<u64>, labels: Vec<String>, unit: &str) -> Bars {
+    let number = values.len();
     let total = show::of(values.iter().sum(), "occurrence");
     let most = show::exact(values.iter().copied().max().unwrap_or(0));
-    let words = format!("{total} in the last {number} {name}s, {most} in the busiest {name}");
-    Bars {
-        labels: labels.take(number).collect(),
-        bright: 0..number,
-        values,
-        words,
-        width: 840,
-        height: 40,
-        gap: 0.25,
-    }
+    let words = format!("{total} in the last {number} {unit}s, {most} in the busiest {unit}");
+    Bars { labels, bright: 0..number, values, words, width: 840, height: 40, gap: 0.25 }
 }
 
 /// The places that it was seen in most.
@@ -505,7 +518,7 @@ fn seen(sightings: &[Sighting]) -> Vec<Seen> {
     shown.collect()
 }
 
-fn kept(occurrence: &Occurrence, now: i64) -> Kept {
+fn kept(occurrence: &Occurrence, times: &Times) -> Kept {
     let report = &occurrence.report;
     let mut facts = Vec::new();
     let mut fact = |name, value: Option<&str>| {
@@ -520,10 +533,9 @@ fn kept(occurrence: &Occurrence, now: i64) -> Kept {
     if report.count > 1 {
         fact("Stands for", Some(&show::of(report.count, "occurrence")));
     }
-    let occurred = report.occurred_at.map(|at| show::moment(at.as_millisecond()));
-    fact("By its clock", occurred.as_deref());
     let mut room = VALUES;
-    let context = report.context.iter().take(100).map(|(name, value)| {
+    let context = report.context.iter().filter(|(name, _)| *name != timeline::NAME);
+    let context = context.take(100).map(|(name, value)| {
         let text = match value {
             serde_json::Value::String(text) => text.clone(),
             other => serde_json::to_string_pretty(other).unwrap_or_default(),
@@ -532,26 +544,28 @@ fn kept(occurrence: &Occurrence, now: i64) -> Kept {
     });
     Kept {
         id: occurrence.id.clone(),
-        at: When { at: occurrence.received_at, now },
+        at: times.when(occurrence.received_at),
+        occurred: report.occurred_at.map(|at| times.when(at.as_millisecond())),
         facts,
         traces: (0..report.exceptions.len())
             .rev()
             .map(|index| trace::trace(occurrence, index, &mut room))
             .collect(),
         additional: plain::block(report.additional_info.as_deref().unwrap_or_default(), TEXT),
+        timeline: report.context.get(timeline::NAME).map_or_else(Vec::new, |list| events(list, times)),
         context: context.collect(),
         remarks: report.remarks.iter().map(|remark| plain::line(remark, 300)).collect(),
     }
 }
 
-fn mailed(mail: DeliveryStatus, now: i64) -> Mail {
+fn mailed(mail: DeliveryStatus, times: &Times) -> Mail {
     let waiting = mail.state == DeliveryState::Waiting;
     Mail {
         to: plain::line(&mail.recipient, 254),
         mark: if mail.mark == "first" { "the first".to_owned() } else { plain::line(&mail.mark, 40) },
         state: super::outbox::state(mail.state),
-        at: When { at: mail.finished_at.unwrap_or(mail.created_at), now },
-        next: waiting.then_some(When { at: mail.next_at, now }),
+        at: times.when(mail.finished_at.unwrap_or(mail.created_at)),
+        next: waiting.then(|| times.when(mail.next_at)),
         attempts: mail.attempts,
         answer: plain::line(mail.last_answer.as_deref().unwrap_or_default(), 300),
         id: mail.id,

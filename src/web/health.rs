@@ -67,7 +67,7 @@ struct Fetch {
 
 /// How the daemon is.
 pub(super) async fn page(State(web): State<Web>, Extension(visitor): Extension<Visitor>) -> Answer {
-    let now = web.now();
+    let times = web.times(&visitor);
     let (waiting, mails, limited) = web
         .read(|tx| {
             let mut limited = 0;
@@ -106,7 +106,7 @@ pub(super) async fn page(State(web): State<Web>, Extension(visitor): Extension<V
             trouble: match &pause {
                 Some(pause) => format!(
                     "The server cannot be reached, and is tried again {}: {}",
-                    When { at: pause.until.as_millisecond(), now }.words(),
+                    times.when(pause.until.as_millisecond()).words(),
                     plain::line(&pause.reason, 300)
                 ),
                 None if mails.given_up > 0 => format!("{} given up.", show::of(mails.given_up, "mail")),
@@ -162,7 +162,7 @@ fn waits(number: u64, one: &str) -> String {
 
 /// The repositories.
 pub(super) async fn repositories(State(web): State<Web>, Extension(visitor): Extension<Visitor>) -> Answer {
-    let now = web.now();
+    let times = web.times(&visitor);
     let latest = web.read(|tx| Ok(tx.latest_occurrences(ASKED)?)).await?;
     let mut folders = folders(&latest);
     let fetches: BTreeMap<String, Fetch> = web
@@ -170,7 +170,7 @@ pub(super) async fn repositories(State(web): State<Web>, Extension(visitor): Ext
         .mirrors
         .states()
         .map(|(name, state)| {
-            let last = state.fetched_at.map(|at| When { at: at.as_millisecond(), now });
+            let last = state.fetched_at.map(|at| times.when(at.as_millisecond()));
             let error = plain::line(&state.error.unwrap_or_default(), 400);
             (name.to_owned(), Fetch { last, error, failures: state.failures })
         })

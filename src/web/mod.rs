@@ -2,8 +2,9 @@
 //!
 //! Every request comes in by the door: it finds out who asks, turns away who may not, refuses posts that
 //! another site or another browser made up, and puts the strict headers on whatever is answered. Behind it a
-//! page reads the store in one transaction, shapes what it shows, and has a template lay it out. There is
-//! no JavaScript.
+//! page reads the store in one transaction, shapes what it shows, and has a template lay it out. Every page
+//! works without scripts; the one that there is shows times in the browser's zone, tries a rule while it is
+//! being written, and copies.
 //!
 //! Everything from a report is hostile. Templates escape; control characters and overrides of the reading
 //! direction are made visible before (`notify::plain`).
@@ -33,25 +34,32 @@ mod sheet;
 mod show;
 mod sign_in;
 mod surroundings;
+mod timeline;
 mod trace;
 mod transcript;
 mod trial;
 mod week;
+mod week_settings;
 mod you;
+mod zones;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 
 use self::attempts::Attempts;
-use self::door::{Need, door};
+use self::door::{Need, Visitor, door};
 pub(crate) use self::page::Problem;
 use self::passwords::Passwords;
 pub use self::proxy::Proxies;
+use self::show::Times;
 pub(crate) use self::sign_in::one_time;
+pub(crate) use self::week_settings::{DAYS, weekday};
+pub use self::week_settings::{Names, WeekSettings};
+pub(crate) use self::zones::zone;
 use crate::blame::Blamer;
 use crate::clock::Clock;
 use crate::notify;
@@ -73,36 +81,10 @@ pub struct Settings {
     pub authors: bool,
     /// What is in front of the daemon and may say who is there.
     pub proxies: Proxies,
-    /// How the week is shown.
+    /// How the week is shown, unless it is set while the daemon runs.
     pub week: WeekSettings,
-}
-
-/// How the week is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeekSettings {
-    /// The day that weeks begin on.
-    pub starts: Weekday,
-    /// What it calls developers.
-    pub names: Names,
-}
-
-impl Default for WeekSettings {
-    /// As in Flawless.
-    fn default() -> Self {
-        Self { starts: Weekday::Sunday, names: Names::default() }
-    }
-}
-
-/// What the week calls developers. A fault's own page names whom git names in any case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Names {
-    /// By their names.
-    #[default]
-    Shown,
-    /// By made-up ones, but oneself.
-    Pseudonyms,
-    /// Not at all: everybody is counted together.
-    Hidden,
+    /// In which time zone times are shown to whoever has not said theirs.
+    pub time_zone: TimeZone,
 }
 
 /// Whether one has to sign in to see anything.
@@ -161,6 +143,7 @@ impl Web {
     pub fn router(self) -> Router {
         let nobody = Router::new()
             .route(page::style_address(), get(page::style))
+            .route(page::script_address(), get(page::script))
             .route("/favicon.svg", get(page::favicon))
             .route("/favicon.ico", get(page::favicon))
             .route("/check_health", get(page::check_health))
@@ -178,10 +161,13 @@ impl Web {
             .route("/view_traceback", get(fault::view_traceback))
             .route("/search", get(search::page))
             .route("/rules", get(rules::list))
+            .route("/admin", get(rules::list))
+            .route("/view_config", get(rules::view_config))
             .route("/rules/{id}", get(rules::show))
             .route("/you", get(you::page))
             .route("/you/sign_out", post(you::sign_out))
             .route("/you/password", post(you::password))
+            .route("/you/zone", post(you::zone))
             .route("/you/tokens", post(you::tokens));
         let mut developer = Router::new()
             .route("/rules/{id}", post(rules::change))
@@ -194,9 +180,7 @@ impl Web {
             developer = developer.route(list.address(), get(show).post(add));
         }
         let admin = Router::new()
-            .route("/admin", get(settings::page))
             .route("/settings", get(settings::page).post(settings::change))
-            .route("/view_config", get(settings::page))
             .route("/changes", get(settings::changes))
             .route("/health", get(health::page))
             .route("/repositories", get(health::repositories))
@@ -233,6 +217,18 @@ impl Web {
         Ok(path.map(|path| self.address(&path)))
     }
 
+    /// Reads what the first board takes, so that whoever opens it does not wait for it.
+    pub async fn warm(&self) {
+        let nobody = Visitor::anybody();
+        let read = async {
+            let asked =
+                week::Asked::read(&Default::default(), &nobody, self.week_settings().await?, self.now())?;
+            self.week(asked, week::Shown { developers: 0, each: 0, after: 0 }).await
+        };
+        // Where it goes wrong, the log has it; the board says it again.
+        let _: Result<week::Week, Problem> = read.await;
+    }
+
     /// The address of a page as browsers know it.
     fn address(&self, path: &str) -> String {
         format!("{}{path}", self.0.settings.mail.public_url.trim_end_matches('/'))
@@ -240,6 +236,17 @@ impl Web {
 
     fn now(&self) -> i64 {
         self.0.clock.now().as_millisecond()
+    }
+
+    /// How the week is shown now.
+    async fn week_settings(&self) -> Result<WeekSettings, Problem> {
+        let set = self.read(|tx| Ok(tx.board_settings()?)).await?;
+        Ok(self.0.settings.week.but(&set))
+    }
+
+    /// The clock as `visitor` reads it.
+    fn times(&self, visitor: &Visitor) -> Times {
+        Times::new(self.now(), &visitor.zone)
     }
 
     async fn read<T: Send + 'static>(
@@ -289,6 +296,7 @@ mod tests {
             authors: true,
             proxies: Proxies::default(),
             week: WeekSettings::default(),
+            time_zone: TimeZone::UTC,
         };
         Web::new(store.clone(), clock.clone(), outbox, (blamer, authors, mirrors), settings)
     }

@@ -9,7 +9,7 @@ use super::desk::Desk;
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
-use super::show::{Count, When};
+use super::show::{Count, Times, When};
 use crate::notify::notice::Notice;
 use crate::notify::{self, compose, plain};
 use crate::store::{DeliveryState, DeliveryStatus};
@@ -60,7 +60,7 @@ pub(super) fn state(state: DeliveryState) -> &'static str {
     }
 }
 
-fn row(mail: DeliveryStatus, now: i64) -> Row {
+fn row(mail: DeliveryStatus, times: &Times) -> Row {
     let waiting = mail.state == DeliveryState::Waiting;
     Row {
         id: mail.id,
@@ -68,8 +68,8 @@ fn row(mail: DeliveryStatus, now: i64) -> Row {
         fault: mail.fault.filter(|fault| *fault != 0),
         mark: plain::line(&mail.mark, 60),
         state: state(mail.state),
-        at: When { at: mail.finished_at.unwrap_or(mail.created_at), now },
-        next: waiting.then_some(When { at: mail.next_at, now }),
+        at: times.when(mail.finished_at.unwrap_or(mail.created_at)),
+        next: waiting.then(|| times.when(mail.next_at)),
         attempts: mail.attempts,
         answer: plain::line(mail.last_answer.as_deref().unwrap_or_default(), 400),
         sent: mail.state == DeliveryState::Sent,
@@ -82,23 +82,24 @@ pub(super) async fn page(
     Extension(visitor): Extension<Visitor>,
     params: Params,
 ) -> Answer {
-    let now = web.now();
+    let times = web.times(&visitor);
     let parts = [
         (DeliveryState::GivenUp, "Given up", "The server refused for good, or too often."),
         (DeliveryState::Waiting, "Waiting", "To be tried, or tried again."),
         (DeliveryState::Sent, "Sent", "The server took them."),
     ];
+    let of_mails = times.clone();
     let (counts, parts) = web
         .read(move |tx| {
             let mut shown = Vec::new();
             for (state, title, words) in parts {
                 let mails = tx.deliveries_in(state, SHOWN)?;
-                shown.push((title, words, mails.into_iter().map(|mail| row(mail, now)).collect()));
+                shown.push((title, words, mails.into_iter().map(|mail| row(mail, &of_mails)).collect()));
             }
             Ok((tx.count_deliveries()?, shown))
         })
         .await?;
-    let when = |at: jiff::Timestamp| When { at: at.as_millisecond(), now };
+    let when = |at: jiff::Timestamp| times.when(at.as_millisecond());
     let pause = web.0.outbox.paused();
     html(&OutboxPage {
         shell: Shell::new("Mails", "outbox", visitor).saying(&params),
@@ -122,13 +123,13 @@ pub(super) async fn one(
     params: Params,
 ) -> Answer {
     let id: i64 = id.parse().map_err(|_| gone())?;
-    let now = web.now();
+    let times = web.times(&visitor);
     let (mail, notice) = web.read(move |tx| tx.delivery_status(id)?.ok_or_else(gone)).await?;
     let (subject, text) = readable(&notice, &mail.recipient, &web.0.settings.mail)?;
     html(&MailPage {
         shell: Shell::new("Mail", "outbox", visitor).saying(&params),
         message_id: mail.message_id.clone(),
-        row: row(mail, now),
+        row: row(mail, &times),
         subject,
         text,
     })

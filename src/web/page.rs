@@ -17,6 +17,7 @@ use crate::store::{AccountRole, StoreError, fingerprint};
 pub(super) type Answer = Result<Response, Problem>;
 
 const STYLE: &str = include_str!("../../templates/web/style.css");
+const SCRIPT: &str = include_str!("../../templates/web/pages.js");
 const FAVICON: &str = include_str!("../../templates/web/favicon.svg");
 
 /// What the frame around a page needs to know.
@@ -53,6 +54,11 @@ impl Shell {
         style_address()
     }
 
+    /// The script's address.
+    pub(super) fn script(&self) -> &'static str {
+        script_address()
+    }
+
     /// What forms carry.
     pub(super) fn token(&self) -> String {
         self.visitor.token()
@@ -71,6 +77,11 @@ impl Shell {
     /// Whether it is to be shown to anybody who got in.
     pub(super) fn reader(&self) -> bool {
         self.visitor.may(AccountRole::Reader)
+    }
+
+    /// The time zone that times are shown in.
+    pub(super) fn zone(&self) -> &str {
+        self.visitor.zone.iana_name().unwrap_or("UTC")
     }
 
     /// Who is signed in; empty: nobody.
@@ -101,6 +112,7 @@ fn said(word: &str) -> &'static str {
         "fault-deleted" => "The fault was deleted, with all that was kept of it.",
         "password-set" => "Your password was set. Every other browser was signed out.",
         "password-removed" => "You have no password any more. Every other browser was signed out.",
+        "zone" => "Times are shown in that zone from now on.",
         "token-revoked" => "The token was revoked: programs with it are refused from now on.",
         "signed-out-there" => "That browser is signed out.",
         _ => "",
@@ -211,6 +223,9 @@ struct ProblemPage<'a> {
     problem: &'a Problem,
 }
 
+/// What has its own fingerprint in its address never changes.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
 /// The style sheet's address: another style, another address, so that browsers may keep it for ever.
 pub(super) fn style_address() -> &'static str {
     static ADDRESS: LazyLock<String> = LazyLock::new(|| {
@@ -221,7 +236,20 @@ pub(super) fn style_address() -> &'static str {
 }
 
 pub(super) async fn style() -> Response {
-    kept("text/css; charset=utf-8", STYLE, "public, max-age=31536000, immutable")
+    kept("text/css; charset=utf-8", STYLE, FOR_EVER)
+}
+
+/// The script's address, likewise. Every page works without it.
+pub(super) fn script_address() -> &'static str {
+    static ADDRESS: LazyLock<String> = LazyLock::new(|| {
+        let hash = fingerprint(SCRIPT);
+        format!("/pages-{}.js", &hash[..12])
+    });
+    &ADDRESS
+}
+
+pub(super) async fn script() -> Response {
+    kept("text/javascript; charset=utf-8", SCRIPT, FOR_EVER)
 }
 
 pub(super) async fn favicon() -> Response {

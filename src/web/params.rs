@@ -25,6 +25,14 @@ impl Params {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
+    /// Those of these names, as long as what people choose: links carry them on.
+    pub(super) fn only(&self, names: &[&str]) -> Self {
+        const LONGEST: usize = 500;
+        let kept =
+            self.0.iter().filter(|(name, value)| names.contains(&name.as_str()) && value.len() <= LONGEST);
+        Self(kept.cloned().collect())
+    }
+
     /// Every value of that name, without white space around it.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.trim())

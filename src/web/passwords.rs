@@ -83,11 +83,40 @@ pub(super) fn weakness(password: &str, mail: &str) -> &'static str {
         "At least 12 characters. A few words that only you would put together are best."
     } else if password.len() > LONGEST {
         "At most 1000 bytes."
-    } else if distinct < 5 || password.to_lowercase().contains(&mail.to_lowercase()) {
+    } else if distinct < 5 || password.to_lowercase().contains(&mail.to_lowercase()) || is_common(password) {
         "Too easy to guess."
     } else {
         ""
     }
+}
+
+/// Whether little is left of a password without what everybody thinks of first, and without what repeats itself.
+fn is_common(password: &str) -> bool {
+    const FIRST: [&str; 16] = [
+        "password",
+        "passwort",
+        "passwd",
+        "letmein",
+        "welcome",
+        "qwertyuiop",
+        "qwertz",
+        "qwerty",
+        "asdfgh",
+        "zxcvbn",
+        "abcdef",
+        "iloveyou",
+        "changeme",
+        "administrator",
+        "admin",
+        "blamed",
+    ];
+    const LEFT: usize = 5;
+    let lower = password.to_lowercase();
+    let letters: Vec<char> = lower.chars().collect();
+    let repeats = |period: usize| letters.iter().zip(letters.iter().skip(period)).all(|(a, b)| a == b);
+    let rest = FIRST.iter().fold(lower.clone(), |rest, word| rest.replace(word, ""));
+    rest.chars().filter(|letter| letter.is_alphabetic()).count() < LEFT
+        || (1..=letters.len() / 2).any(repeats)
 }
 
 fn argon2() -> Argon2<'static> {
@@ -115,7 +144,17 @@ mod tests {
 
     #[test]
     fn what_is_easily_guessed_is_refused() {
-        for weak in ["short", "aaaaaaaaaaaaaaaa", "ada@example.org", "my ADA@example.org!"] {
+        for weak in [
+            "short",
+            "aaaaaaaaaaaaaaaa",
+            "ada@example.org",
+            "my ADA@example.org!",
+            "passwordpassword",
+            "Password1234!",
+            "qwertyuiop123456",
+            "abcdeabcdeabcde",
+            "123456789012",
+        ] {
             assert_ne!(weakness(weak, "ada@example.org"), "", "{weak}");
         }
         assert_ne!(weakness(&"xyzuv".repeat(300), "a@b.co"), "");

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 
 use super::Web;
-use super::desk::Desk;
+use super::desk::{Desk, person_version};
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
@@ -29,6 +29,8 @@ struct Person {
     account: Account,
     since: When,
     given: Vec<ProjectId>,
+    /// What its forms began with.
+    version: String,
 }
 
 /// Everybody.
@@ -43,12 +45,13 @@ pub(super) async fn page(
 }
 
 async fn people(web: &Web, visitor: Visitor, mail: &str, wrong: &'static str) -> Result<PeoplePage, Problem> {
-    let now = web.now();
+    let times = web.times(&visitor);
     let read = web.read(move |tx| {
         let mut people = Vec::new();
         for account in tx.accounts()? {
-            let since = When { at: account.created_at, now };
-            people.push(Person { given: tx.projects_given(account.id)?, account, since });
+            let since = times.when(account.created_at);
+            let given = tx.projects_given(account.id)?;
+            people.push(Person { version: person_version(&account, &given), given, account, since });
         }
         Ok((people, tx.projects()?))
     });
@@ -73,6 +76,7 @@ pub(super) async fn change(
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
         return Ok(response);
     }
+    let version = posted.given("version").map(str::to_owned);
     let chosen = posted.all("project").filter_map(|id| id.parse().ok().map(ProjectId));
     let projects: Option<Vec<ProjectId>> = (posted.get("see") == "some").then(|| chosen.collect());
     let said = web
@@ -84,10 +88,10 @@ pub(super) async fn change(
             }
             let Some(account) = tx.account_of_mail(&mail)? else { return Ok("same") };
             if action == "remove" {
-                desk.remove_person(&account)?;
+                desk.remove_person(&account, version.as_deref())?;
                 return Ok("person-removed");
             }
-            let changed = desk.change_person(&account, role, projects.as_deref())?;
+            let changed = desk.change_person(&account, role, projects.as_deref(), version.as_deref())?;
             Ok(if changed { "person-changed" } else { "same" })
         })
         .await?;

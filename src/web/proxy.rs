@@ -46,7 +46,8 @@ impl Proxies {
         Origin { client: Some(self.client(proxy, headers)), https, user: self.user(headers) }
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether what connects from that address is believed.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&address))
     }
 

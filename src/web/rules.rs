@@ -14,7 +14,7 @@ use super::door::{Posted, Visitor};
 use super::form::{Form, Input, List, describe, terms};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
-use super::show::{Count, When};
+use super::show::{Count, Times, When};
 use super::trial::Trial;
 use crate::store::{Change, StoredRule};
 use crate::triage::rules::{Rule, RuleId};
@@ -60,14 +60,34 @@ pub(super) async fn list(
     Extension(visitor): Extension<Visitor>,
     params: Params,
 ) -> Answer {
-    let now = web.now();
+    let times = web.times(&visitor);
     let rules = web.read(|tx| Ok(tx.rules()?)).await?;
     let lists = List::ALL.map(|list| {
         let own = rules.iter().filter(|stored| stored.rule.kind() == list.kind());
-        (list, own.map(|stored| entry(stored, now)).collect())
+        (list, own.map(|stored| entry(stored, &times)).collect())
     });
     let shell = Shell::new("Rules", "rules", visitor).saying(&params);
     html(&RulesPage { shell, lists: lists.into() })
+}
+
+/// Flawless's address of one list: leads to it.
+pub(super) async fn view_config(params: Params) -> Answer {
+    let key = params.get("key");
+    let anchor = match key {
+        "" => return Ok(Redirect::to("/rules").into_response()),
+        "known_errors" => List::KnownErrors,
+        "building_blocks" => List::BuildingBlocks,
+        "third_party_whitelist" => List::ThirdParty,
+        "ignored_exceptions" => List::IgnoredExceptions,
+        "watch_list" => List::Watchers,
+        "email_remapping" => List::Remaps,
+        "disownership_list" => List::Disowned,
+        _ => {
+            let said = "key takes the name of a list, such as known_errors.";
+            return Err(Problem::missing("There is no such list", said).way("/rules", "All rules"));
+        }
+    };
+    Ok(Redirect::to(&format!("/rules#{}", anchor.kind())).into_response())
 }
 
 /// The empty form of a list.
@@ -117,7 +137,8 @@ pub(super) async fn show(
 ) -> Answer {
     let (stored, changes) = web.stored(&id).await?;
     let trial = web.try_rule(&stored.rule, Some(stored.id), &visitor.reach).await?;
-    let mut page = edit_page(visitor, &stored, changes, web.now());
+    let times = web.times(&visitor);
+    let mut page = edit_page(visitor, &stored, changes, &times);
     page.trial = Some(trial);
     page.shell = page.shell.saying(&params);
     html(&page)
@@ -131,11 +152,11 @@ pub(super) async fn change(
     Extension(Posted(posted)): Extension<Posted>,
 ) -> Answer {
     let (stored, changes) = web.stored(&id).await?;
-    let now = web.now();
+    let (now, times) = (web.now(), web.times(&visitor));
     let list = chosen(List::of(&stored.rule), &posted);
     let action = posted.get("action").to_owned();
     let page = |form: Form| {
-        let mut page = edit_page(visitor.clone(), &stored, changes.clone(), now);
+        let mut page = edit_page(visitor.clone(), &stored, changes.clone(), &times);
         page.version = posted.get("version").parse().unwrap_or(stored.version);
         page.form = form;
         page
@@ -166,7 +187,7 @@ pub(super) async fn change(
             let (stored, changes) = web.stored(&id.0.to_string()).await?;
             let by = changes.first().map_or("Somebody", |change| change.who.as_str()).to_owned();
             let off = if stored.disabled_at.is_some() { ", switched off" } else { "" };
-            let mut page = edit_page(visitor.clone(), &stored, changes, now);
+            let mut page = edit_page(visitor.clone(), &stored, changes, &times);
             page.conflict = format!(
                 "{by} was faster: it now says {}{}{off}.",
                 describe(&stored.rule),
@@ -227,22 +248,22 @@ fn new_page(visitor: Visitor, form: Form, trial: Option<Trial>) -> RulePage {
     }
 }
 
-fn edit_page(visitor: Visitor, stored: &StoredRule, changes: Vec<Change>, now: i64) -> RulePage {
+fn edit_page(visitor: Visitor, stored: &StoredRule, changes: Vec<Change>, times: &Times) -> RulePage {
     let form = Form::of(&stored.rule);
     RulePage {
         shell: Shell::new(format!("{} #{}", form.list.one(), stored.id.0), "rules", visitor),
         address: format!("/rules/{}", stored.id.0),
         form,
-        entry: Some(entry(stored, now)),
+        entry: Some(entry(stored, times)),
         version: stored.version,
         trial: None,
         conflict: String::new(),
-        changes: changes.into_iter().map(|change| (When { at: change.at, now }, change)).collect(),
+        changes: changes.into_iter().map(|change| (times.when(change.at), change)).collect(),
     }
 }
 
-fn entry(stored: &StoredRule, now: i64) -> Entry {
-    let when = |at| When { at, now };
+fn entry(stored: &StoredRule, times: &Times) -> Entry {
+    let when = |at| times.when(at);
     let end = match &stored.rule {
         Rule::KnownError(known) => known.expires_at,
         _ => None,
@@ -256,6 +277,6 @@ fn entry(stored: &StoredRule, now: i64) -> Entry {
         created: when(stored.created_at),
         created_by: super::show::name(Some(&stored.created_by)),
         off: stored.disabled_at.is_some(),
-        expired: end.is_some_and(|end| end.as_millisecond() <= now),
+        expired: end.is_some_and(|end| times.is_over(end.as_millisecond())),
     }
 }

@@ -27,6 +27,8 @@ struct SearchPage {
     found: Vec<Row>,
     more: bool,
     total: String,
+    /// What in the question is likely meant otherwise.
+    advice: Vec<String>,
 }
 
 /// A fault that was found, as the page shows it.
@@ -77,7 +79,7 @@ pub(super) async fn page(
     params: Params,
 ) -> Answer {
     let question: String = params.get("q").chars().take(QUESTION).collect();
-    let now = web.now();
+    let times = web.times(&visitor);
     let mut found = if question.trim().is_empty() {
         Vec::new()
     } else {
@@ -93,11 +95,12 @@ pub(super) async fn page(
         known,
         who: plain::line(&who.unwrap_or_default(), 254),
         count: Count(fault.count),
-        when: When { at: fault.last_seen, now },
+        when: times.when(fault.last_seen),
     });
     let found: Vec<_> = rows.collect();
     html(&SearchPage {
         shell: Shell::new("Search", "search", visitor),
+        advice: advice(&question),
         question,
         total: show::of(found.len() as u64, "fault"),
         found,
@@ -189,7 +192,42 @@ fn read(question: &str) -> Vec<Term> {
             _ => Term::Any(lower),
         }
     };
-    question.split_whitespace().map(word).collect()
+    words(question).iter().map(|text| word(text)).collect()
+}
+
+/// The words of a question; what stands between quotes is one, blanks and all.
+fn words(question: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for letter in question.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            letter if letter.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            letter => word.push(letter),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.trim().is_empty());
+    words
+}
+
+/// What in a question is likely meant otherwise than it is taken.
+fn advice(question: &str) -> Vec<String> {
+    const NAMES: [&str; 8] = ["file", "author", "type", "project", "env", "environment", "host", "release"];
+    let said = |word: &String| {
+        let (name, value) = word.split_once(':')?;
+        match (name.to_lowercase().as_str(), value) {
+            ("is", "known" | "mailed") => None,
+            ("is", _) => Some(format!("{word} was looked for as a word: after is: stands known or mailed.")),
+            (name, "") if NAMES.contains(&name) => {
+                Some(format!("{word} was looked for as a word: nothing stands after it."))
+            }
+            (name, value) if !NAMES.contains(&name) && !value.starts_with(['/', ':']) => {
+                Some(format!("{word} was looked for as a word: there is no {name}: to ask by."))
+            }
+            _ => None,
+        }
+    };
+    words(question).iter().filter_map(said).take(5).map(|said| plain::line(&said, 300)).collect()
 }
 
 /// The longest word that a fault itself must hold: likely the one that the fewest hold.
@@ -235,5 +273,19 @@ mod tests {
             Term::Environment("Live".into()),
         ];
         assert_eq!(read("KeyError file:Shop/ is:known  http://x file: env:Live"), expected);
+        let phrases =
+            [Term::Any("division by zero".into()), Term::File("my files/a".into()), Term::Any("b".into())];
+        assert_eq!(read("\"division by zero\" file:\"My files/a\" \"b"), phrases);
+    }
+
+    #[test]
+    fn what_is_likely_meant_otherwise_is_told() {
+        for plain in ["KeyError", "is:known", "file:a", "http://x", "a::b", "\"file:\" x y"] {
+            let expected = usize::from(plain.contains("\"file"));
+            assert_eq!(advice(plain).len(), expected, "{plain}");
+        }
+        for odd in ["is:bogus", "foo:bar", "file:", "is:"] {
+            assert_eq!(advice(odd).len(), 1, "{odd}");
+        }
     }
 }

@@ -4,16 +4,18 @@ use askama::Template;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
+use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::Web;
-use super::desk::{Desk, settings_version};
+use super::desk::{Desk, HouseSettings};
 use super::door::{Posted, Visitor};
-use super::page::{Answer, Shell, html};
+use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::show::{self, When};
-use crate::store::Change;
+use super::week_settings::weekday_name;
+use super::{DAYS, Names, Web, weekday};
+use crate::store::{BoardSettings, Change};
 
 /// Changes on a page.
 const CHANGES: u32 = 200;
@@ -27,7 +29,22 @@ struct SettingsPage {
     threshold_wrong: &'static str,
     cutoff: String,
     cutoff_wrong: &'static str,
+    /// What is set of the board, and what is configured.
+    board: BoardSettings,
+    configured: [&'static str; 2],
+    /// What they are now, where somebody else was faster; empty: nobody was.
+    conflict: String,
     changes: Vec<(When, Change)>,
+}
+
+impl SettingsPage {
+    fn is_named(&self, names: &str) -> bool {
+        self.board.names.as_deref() == Some(names)
+    }
+
+    fn starts_on(&self, day: &str) -> bool {
+        self.board.week_starts.as_deref() == Some(day)
+    }
 }
 
 #[derive(Template)]
@@ -43,17 +60,35 @@ pub(super) async fn page(
     Extension(visitor): Extension<Visitor>,
     params: Params,
 ) -> Answer {
-    let now = web.now();
-    let (settings, changes) = web.read(|tx| Ok((tx.settings()?, tx.changes_of("settings", 20)?))).await?;
-    html(&SettingsPage {
-        shell: Shell::new("Settings", "settings", visitor).saying(&params),
-        version: settings_version(&settings),
-        threshold: settings.threshold.to_string(),
-        threshold_wrong: "",
-        cutoff: settings.cutoff.map(|cutoff| show::day(cutoff.as_millisecond())).unwrap_or_default(),
-        cutoff_wrong: "",
-        changes: changes.into_iter().map(|change| (When { at: change.at, now }, change)).collect(),
-    })
+    let mut page = web.settings_page(visitor).await?;
+    page.shell = page.shell.saying(&params);
+    html(&page)
+}
+
+impl Web {
+    async fn settings_page(&self, visitor: Visitor) -> Result<SettingsPage, Problem> {
+        let times = self.times(&visitor);
+        let read = self.read(|tx| Ok((HouseSettings::read(tx)?, tx.changes_of("settings", 20)?)));
+        let (settings, changes) = read.await?;
+        let configured = self.0.settings.week;
+        Ok(SettingsPage {
+            shell: Shell::new("Settings", "settings", visitor),
+            version: settings.version(),
+            threshold: settings.mail.threshold.to_string(),
+            threshold_wrong: "",
+            cutoff: day(settings.mail.cutoff),
+            cutoff_wrong: "",
+            board: settings.board,
+            configured: [configured.names.as_str(), weekday_name(configured.starts)],
+            conflict: String::new(),
+            changes: changes.into_iter().map(|change| (times.when(change.at), change)).collect(),
+        })
+    }
+}
+
+/// The day of a cutoff; empty: there is none.
+fn day(cutoff: Option<Timestamp>) -> String {
+    cutoff.map(|cutoff| show::day(cutoff.as_millisecond())).unwrap_or_default()
 }
 
 /// Changes them.
@@ -63,44 +98,74 @@ pub(super) async fn change(
     Extension(Posted(posted)): Extension<Posted>,
 ) -> Answer {
     let threshold = posted.get("threshold").parse::<u64>().ok().filter(|n| (1..=1_000_000_000).contains(n));
-    let day = posted.given("cutoff").map(|text| {
+    let cutoff = posted.given("cutoff").map(|text| {
         text.parse::<Date>().and_then(|day| day.to_zoned(TimeZone::UTC)).map(|day| day.timestamp())
     });
-    let (Some(threshold), Ok(cutoff)) = (threshold, day.transpose()) else {
-        let page = SettingsPage {
-            shell: Shell::new("Settings", "settings", visitor),
-            version: posted.get("version").to_owned(),
-            threshold: posted.get("threshold").to_owned(),
-            threshold_wrong: if threshold.is_none() { "A whole number of at least 1." } else { "" },
-            cutoff: posted.get("cutoff").to_owned(),
-            cutoff_wrong: if threshold.is_some() { "A day such as 2026-01-31, or nothing." } else { "" },
-            changes: Vec::new(),
-        };
-        let mut response = html(&page)?;
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-        return Ok(response);
+    let cutoff = cutoff.transpose();
+    // What a form cannot hold is not chosen.
+    let board = BoardSettings {
+        names: posted.given("names").and_then(Names::read).map(|names| names.as_str().to_owned()),
+        week_starts: posted.given("week_starts").and_then(weekday).map(|day| weekday_name(day).to_owned()),
     };
-    let (who, now) = (visitor.who(), web.now());
-    let version = posted.get("version").to_owned();
-    let changed = web
-        .write(move |tx| {
-            let mut after = tx.settings()?;
-            after.threshold = threshold;
-            // A cutoff of a certain hour stays, unless another day is asked for.
-            let day = |cutoff: Option<jiff::Timestamp>| cutoff.map(|at| show::day(at.as_millisecond()));
-            if day(after.cutoff) != day(cutoff) {
-                after.cutoff = cutoff;
+    let (said, chosen) = (posted.clone(), board.clone());
+    // The page as it was sent, over what is there now.
+    let again = async |status| {
+        let mut page = web.settings_page(visitor.clone()).await?;
+        page.threshold = said.get("threshold").to_owned();
+        page.cutoff = said.get("cutoff").to_owned();
+        page.board = chosen;
+        Ok::<_, Problem>((page, status))
+    };
+    let (page, status) = match (threshold, cutoff) {
+        (Some(threshold), Ok(cutoff)) => {
+            let (who, now) = (visitor.who(), web.now());
+            let version = posted.get("version").to_owned();
+            let changed = web.write(move |tx| {
+                let mut after = HouseSettings::read(tx)?;
+                after.mail.threshold = threshold;
+                // A cutoff of a certain hour stays, unless another day is asked for.
+                if day(after.mail.cutoff) != day(cutoff) {
+                    after.mail.cutoff = cutoff;
+                }
+                after.board = board;
+                Desk::new(tx, &who, now).change_settings(&after, Some(&version))
+            });
+            match changed.await {
+                Ok(changed) => {
+                    let said = if changed { "settings" } else { "same" };
+                    return Ok(Redirect::to(&format!("/settings?said={said}")).into_response());
+                }
+                Err(problem) if problem.status == StatusCode::CONFLICT => {
+                    let now = web.settings_page(visitor.clone()).await?;
+                    let (mut page, status) = again(problem.status).await?;
+                    let by = now.changes.first().map_or("Somebody", |(_, change)| change.who.as_str());
+                    let cutoff = if now.cutoff.is_empty() { "none" } else { now.cutoff.as_str() };
+                    page.conflict = format!(
+                        "{by} was faster: the threshold is now {}, the cutoff {cutoff}, the board’s names {}.",
+                        now.threshold,
+                        now.board.names.as_deref().unwrap_or("as configured")
+                    );
+                    (page, status)
+                }
+                Err(problem) => return Err(problem),
             }
-            Desk::new(tx, &who, now).change_settings(&after, Some(&version))
-        })
-        .await?;
-    let said = if changed { "settings" } else { "same" };
-    Ok(Redirect::to(&format!("/settings?said={said}")).into_response())
+        }
+        (threshold, cutoff) => {
+            let (mut page, status) = again(StatusCode::UNPROCESSABLE_ENTITY).await?;
+            page.version = posted.get("version").to_owned();
+            page.threshold_wrong = if threshold.is_none() { "A whole number of at least 1." } else { "" };
+            page.cutoff_wrong = if cutoff.is_err() { "A day such as 2026-01-31, or nothing." } else { "" };
+            (page, status)
+        }
+    };
+    let mut response = html(&page)?;
+    *response.status_mut() = status;
+    Ok(response)
 }
 
 /// Everything that anybody changed.
 pub(super) async fn changes(State(web): State<Web>, Extension(visitor): Extension<Visitor>) -> Answer {
-    let now = web.now();
+    let times = web.times(&visitor);
     let changes = web.read(|tx| Ok(tx.changes(CHANGES)?)).await?;
     let changes = changes.into_iter().map(|change| {
         let link = match change.subject.split_once(' ') {
@@ -108,7 +173,7 @@ pub(super) async fn changes(State(web): State<Web>, Extension(visitor): Extensio
             Some(("fault", id)) => format!("/faults/{id}"),
             _ => String::new(),
         };
-        (When { at: change.at, now }, change, link)
+        (times.when(change.at), change, link)
     });
     html(&ChangesPage { changes: changes.collect(), shell: Shell::new("Changes", "settings", visitor) })
 }

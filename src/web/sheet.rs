@@ -30,7 +30,7 @@ pub(super) async fn csv(
     Extension(visitor): Extension<Visitor>,
     params: Params,
 ) -> Answer {
-    let asked = Asked::read(&params, &visitor, web.0.settings.week.starts, web.now())?;
+    let asked = Asked::read(&params, &visitor, web.week_settings().await?, web.now())?;
     let name = format!("attachment; filename=\"blamed-{}.csv\"", show::day(asked.start));
     let week = web.week(asked, NO_FAULTS).await?;
     let kind = "text/csv; charset=utf-8".to_owned();
@@ -44,7 +44,7 @@ pub(super) async fn json(
     Extension(visitor): Extension<Visitor>,
     params: Params,
 ) -> Answer {
-    let asked = Asked::read(&params, &visitor, web.0.settings.week.starts, web.now())?;
+    let asked = Asked::read(&params, &visitor, web.week_settings().await?, web.now())?;
     let start = show::day(asked.start);
     let week = web.week(asked, NO_FAULTS).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], web.send(week, Form::Json { start })).into_response())

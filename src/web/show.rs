@@ -3,7 +3,9 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
 
 use crate::notify::plain;
 
@@ -71,13 +73,64 @@ pub(super) fn of(number: u64, one: &str) -> String {
     }
 }
 
-/// A moment: how long ago it was, with the exact time on hover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What time it is, and in which zone the reader reads it.
+#[derive(Debug, Clone)]
+pub(super) struct Times {
+    /// In milliseconds since 1970 UTC.
+    now: i64,
+    zone: TimeZone,
+}
+
+impl Times {
+    /// At `now`, in milliseconds since 1970 UTC, for somebody in `zone`.
+    pub(super) fn new(now: i64, zone: &TimeZone) -> Self {
+        Self { now, zone: zone.clone() }
+    }
+
+    /// Whether a moment lies behind us.
+    pub(super) fn is_over(&self, at: i64) -> bool {
+        at <= self.now
+    }
+
+    /// A moment, in milliseconds since 1970 UTC.
+    pub(super) fn when(&self, at: i64) -> When {
+        When { at, now: self.now, zone: self.zone.clone() }
+    }
+
+    /// `Fri 20 Nov, 14:05`, of a moment.
+    pub(super) fn to_the_minute(&self, at: i64) -> String {
+        zoned(at, &self.zone).strftime("%a %-d %b, %H:%M").to_string()
+    }
+
+    /// `2026-11-20`, of a moment.
+    pub(super) fn day(&self, at: i64) -> String {
+        zoned(at, &self.zone).strftime("%Y-%m-%d").to_string()
+    }
+
+    /// How many days before today a moment lies: 0 is today.
+    pub(super) fn days_ago(&self, at: i64) -> Option<usize> {
+        let apart = self.today() - zoned(at, &self.zone).date();
+        usize::try_from(apart.get_days()).ok()
+    }
+
+    /// `Fri 20 Nov`, of so many days ago.
+    pub(super) fn weekday_ago(&self, days: usize) -> String {
+        let days = i64::try_from(days).unwrap_or(0).days();
+        self.today().saturating_sub(days).strftime("%a %-d %b").to_string()
+    }
+
+    fn today(&self) -> Date {
+        zoned(self.now, &self.zone).date()
+    }
+}
+
+/// A moment: how long ago it was, with the exact time in the reader's zone on hover.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct When {
     /// In milliseconds since 1970 UTC.
-    pub(super) at: i64,
-    /// In milliseconds since 1970 UTC.
-    pub(super) now: i64,
+    at: i64,
+    now: i64,
+    zone: TimeZone,
 }
 
 impl HtmlSafe for When {}
@@ -86,7 +139,8 @@ impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Timestamp::from_millisecond(self.at).unwrap_or_default();
         let machine = time.strftime("%Y-%m-%dT%H:%M:%SZ");
-        write!(f, "<time datetime=\"{machine}\" title=\"{}\">{}</time>", moment(self.at), self.words())
+        let exact = zoned(self.at, &self.zone).strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string();
+        write!(f, "<time datetime=\"{machine}\" title=\"{exact}\">{}</time>", self.words())
     }
 }
 
@@ -101,11 +155,15 @@ impl When {
             return "just now".to_owned();
         };
         match (ahead, unit) {
-            (false, "d") if number > 30 => day(self.at),
+            (false, "d") if number > 30 => zoned(self.at, &self.zone).strftime("%Y-%m-%d").to_string(),
             (false, _) => format!("{number} {unit} ago"),
             (true, _) => format!("in {number} {unit}"),
         }
     }
+}
+
+fn zoned(at: i64, zone: &TimeZone) -> Zoned {
+    Timestamp::from_millisecond(at).unwrap_or_default().to_zoned(zone.clone())
 }
 
 /// `2026-11-20 14:05:09 UTC`.
@@ -168,12 +226,26 @@ mod tests {
     fn times_read() {
         let check = |ago: i64, expected: &str| {
             let now = 1_800_000_000_000;
-            assert_eq!(When { at: now - ago, now }.words(), expected);
+            assert_eq!(Times::new(now, &TimeZone::UTC).when(now - ago).words(), expected);
         };
         check(59_000, "just now");
         check(MINUTE, "1 min ago");
         check(25 * HOUR, "1 d ago");
         check(-2 * HOUR, "in 2 h");
         check(40 * DAY, "2026-12-06");
+    }
+
+    #[test]
+    fn the_exact_time_is_the_readers() {
+        let check = |zone: &str, at: &str, expected: &str| {
+            let at: Timestamp = at.parse().unwrap();
+            let times = Times::new(at.as_millisecond(), &TimeZone::get(zone).unwrap());
+            let shown = times.when(at.as_millisecond()).to_string();
+            assert_eq!(shown, format!("<time datetime=\"{at}\" title=\"{expected}\">just now</time>"));
+        };
+        check("UTC", "2026-11-20T14:05:09Z", "Fri 2026-11-20 14:05:09 UTC");
+        check("Europe/Berlin", "2026-11-20T14:05:09Z", "Fri 2026-11-20 15:05:09 CET");
+        check("Europe/Berlin", "2026-07-20T22:05:09Z", "Tue 2026-07-21 00:05:09 CEST");
+        check("Asia/Kathmandu", "2026-11-20T14:05:09Z", "Fri 2026-11-20 19:50:09 +0545");
     }
 }

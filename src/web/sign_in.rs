@@ -79,14 +79,15 @@ pub(super) async fn ask(
     let now = web.now();
     let mail = posted.get("mail").to_lowercase();
     let next = local(posted.get("next")).to_owned();
-    if posted.get("action") != "link" && !posted.raw("password").is_empty() {
-        return web.by_password(visitor, mail, posted.raw("password").to_owned(), next, &headers).await;
-    }
+    // First of all, whichever way it is: what is counted and kept of tries is no longer than an address.
     if mail.len() > 254 || mail.parse::<lettre::Address>().is_err() {
         let shell = Shell::new("Sign in", "", visitor);
         let mut page = html(&SignInPage { shell, next, mail, wrong: "That is no mail address." })?;
         *page.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
         return Ok(page);
+    }
+    if posted.get("action") != "link" && !posted.raw("password").is_empty() {
+        return web.by_password(visitor, mail, posted.raw("password").to_owned(), next, &headers).await;
     }
     let attempts = &web.0.attempts;
     let from = attempts.allow(format!("asked from {}", visitor.household), ASKED_FROM, now);

@@ -33,6 +33,9 @@ pub(super) struct Shown {
     pub(super) at: String,
     pub(super) function: String,
     pub(super) text: String,
+    /// The line in its surroundings as the client sent them: number, text, whether it is the line itself. Empty: it
+    /// sent none.
+    pub(super) source: Vec<(u32, String, bool)>,
     pub(super) locals: Vec<(String, String)>,
     /// What the walk said of it, where that is worth a word.
     pub(super) label: &'static str,
@@ -109,6 +112,7 @@ fn shown(frame: &Frame, verdict: Option<&Verdict>, room: &mut usize) -> Shown {
     Shown {
         at: at(&frame.file, frame),
         function: super::show::name(frame.function.as_deref()),
+        source: source(frame, room),
         text: plain::code(frame.text.as_deref().unwrap_or_default().trim_start(), 500),
         locals,
         label: match verdict.map(|verdict| verdict.frame_type) {
@@ -120,7 +124,34 @@ fn shown(frame: &Frame, verdict: Option<&Verdict>, room: &mut usize) -> Shown {
     }
 }
 
+/// A frame's line in its surroundings as the client sent them; nothing where it sent none, or no number.
+pub(super) fn source(frame: &Frame, room: &mut usize) -> Vec<(u32, String, bool)> {
+    let Some(number) = frame.line.map(std::num::NonZeroU32::get) else { return Vec::new() };
+    if frame.before.is_empty() && frame.after.is_empty() {
+        return Vec::new();
+    }
+    let first = number.saturating_sub(u32::try_from(frame.before.len()).unwrap_or(0));
+    let before = (first..).zip(&frame.before).map(|(number, text)| (number, text, false));
+    let own = frame.text.iter().map(|text| (number, text, true));
+    let after = (number.saturating_add(1)..).zip(&frame.after).map(|(number, text)| (number, text, false));
+    let mut lines = Vec::new();
+    for (number, text, own) in before.chain(own).chain(after) {
+        let text = plain::code(text, 500);
+        *room = room.saturating_sub(text.len());
+        if *room == 0 {
+            break;
+        }
+        lines.push((number, text, own));
+    }
+    lines
+}
+
 impl Shown {
+    /// `10 lines`.
+    pub(super) fn count_lines(&self) -> String {
+        super::show::of(self.source.iter().filter(|(_, _, own)| !own).count() as u64, "line")
+    }
+
     /// `3 locals`.
     pub(super) fn count_locals(&self) -> String {
         super::show::of(self.locals.len() as u64, "local")

@@ -63,7 +63,7 @@ impl Web {
                     let count = tx.hours_of_fault(fault.id, from)?.iter().map(|(_, count)| count).sum();
                     hits.add(count, fault);
                 }
-                return Ok(hits.trial(&rule));
+                return Ok(hits.trial(&rule, now));
             }
             let mut counts: HashMap<FaultId, u64> = HashMap::new();
             tx.day_counts(from, to, |counted| *counts.entry(counted.fault).or_default() += counted.count)?;
@@ -85,7 +85,7 @@ impl Web {
                     hits.add(counts.get(&fault.id).copied().unwrap_or(0), fault);
                 }
             })?;
-            Ok(hits.trial(&rule))
+            Ok(hits.trial(&rule, now))
         })
         .await
     }
@@ -118,7 +118,7 @@ impl Hits {
         self.most.truncate(EXAMPLES);
     }
 
-    fn trial(mut self, rule: &Rule) -> Trial {
+    fn trial(mut self, rule: &Rule, now: i64) -> Trial {
         self.keep_most_frequent();
         let examples = self.most.iter().map(|(Reverse(count), fault)| Example {
             id: fault.id.0,
@@ -127,7 +127,12 @@ impl Hits {
             count: Count(*count),
         });
         let (faults, occurrences) = (self.faults, self.occurrences);
-        Trial { said: said(rule, faults, occurrences), examples: examples.collect(), faults, occurrences }
+        Trial {
+            said: said(rule, faults, occurrences, now),
+            examples: examples.collect(),
+            faults,
+            occurrences,
+        }
     }
 }
 
@@ -187,9 +192,33 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn said(rule: &Rule, faults: u64, occurrences: u64) -> String {
+/// What may be amiss with a rule that applies to nothing.
+fn why_nothing(rule: &Rule, now: i64) -> &'static str {
+    let (file, is_over) = match rule {
+        Rule::KnownError(known) => {
+            let is_over = known.expires_at.is_some_and(|end| end.as_millisecond() <= now);
+            (known.code.filename.as_str(), is_over)
+        }
+        Rule::BuildingBlock(code) | Rule::ThirdPartyWhitelist(code) => (code.filename.as_str(), false),
+        Rule::Watch(watch) => (watch.path.as_str(), false),
+        Rule::Disown { path, .. } => (path.as_str(), false),
+        Rule::IgnoredException { .. } | Rule::Remap { .. } => ("", false),
+    };
+    if is_over {
+        " The day until which it holds is past."
+    } else if file.contains(['*', '?', '[']) {
+        " Files are named as they are: * and ? stand for themselves."
+    } else if matches!(rule, Rule::KnownError(_) | Rule::BuildingBlock(_)) {
+        " Is it the file’s whole path from the top of its repository, and the function’s name as reports have it?"
+    } else {
+        ""
+    }
+}
+
+fn said(rule: &Rule, faults: u64, occurrences: u64, now: i64) -> String {
     if faults == 0 {
-        return format!("In the last {DAYS} days it would have applied to nothing.");
+        let why = why_nothing(rule, now);
+        return format!("In the last {DAYS} days it would have applied to nothing.{why}");
     }
     let what = format!(
         "{}, {} in the last {DAYS} days",

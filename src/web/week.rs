@@ -14,7 +14,7 @@ use super::almanac::{DAY, DayOf, Entry, Person, Roster, WEEK};
 use super::door::Visitor;
 use super::page::Problem;
 use super::params::Params;
-use super::{Names, Web, show};
+use super::{Names, Web, WeekSettings, show};
 use crate::store::{EnvironmentId, FaultId, FaultLine, Project, ProjectId, Reach, Tx};
 use crate::triage::identity::AddressPolicy;
 use crate::triage::identity::responsible;
@@ -36,6 +36,8 @@ pub(super) struct Asked {
     pub(super) environment: Option<String>,
     pub(super) author: Option<String>,
     pub(super) sort: Sort,
+    /// What developers are called.
+    pub(super) names: Names,
     /// Who asks; empty: nobody in particular.
     own: String,
     /// Which projects they see.
@@ -119,15 +121,14 @@ pub(super) struct Shown {
 }
 
 impl Asked {
-    /// Reads the address. `first`: the day that weeks begin on; `now` says which week is
-    /// this one.
+    /// Reads the address. `now` says which week is this one.
     ///
     /// # Errors
     /// It names a week that is none, or an order that there is not.
     pub(super) fn read(
         params: &Params,
         visitor: &Visitor,
-        first: Weekday,
+        settings: WeekSettings,
         now: i64,
     ) -> Result<Self, Problem> {
         let wrong =
@@ -149,7 +150,8 @@ impl Asked {
                 .ok_or_else(|| wrong("timestamp takes seconds since 1970."))?,
             (None, None) => Timestamp::from_millisecond(now).unwrap_or_default(),
         };
-        let start = start_of_week(at, first).ok_or_else(|| wrong("It lies outside of the calendar."))?;
+        let start =
+            start_of_week(at, settings.starts).ok_or_else(|| wrong("It lies outside of the calendar."))?;
         let sort = match params.get("sort") {
             "" | "occurrences" => Sort::Occurrences,
             "faults" => Sort::Faults,
@@ -169,6 +171,7 @@ impl Asked {
             environment: params.given("environment").map(str::to_owned),
             author: params.given("author").map(str::to_owned),
             sort,
+            names: settings.names,
             own: visitor.mail().to_owned(),
             reach: visitor.reach.clone(),
         })
@@ -186,7 +189,7 @@ fn start_of_week(at: Timestamp, first: Weekday) -> Option<i64> {
 impl Web {
     /// A week as asked, with as many faults in full as are to be shown.
     pub(super) async fn week(&self, asked: Asked, shown: Shown) -> Result<Week, Problem> {
-        let names = self.0.settings.week.names;
+        let names = asked.names;
         self.fortnight(asked.start, move |tx, _, roster, days| {
             let filter = Filter::read(tx, &asked)?;
             let sum = Sum::of(roster, days, &asked, &filter);

@@ -5,13 +5,13 @@ use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 
-use super::Web;
 use super::desk::{Desk, scope_name, scope_of};
 use super::door::{Posted, Visitor};
 use super::page::{Answer, Problem, Shell, html};
 use super::params::Params;
 use super::passwords::{LONGEST, SHORTEST, weakness};
 use super::show::When;
+use super::{Web, zones};
 use crate::pipeline::random_id;
 use crate::store::{Account, AccountRole, ApiToken, Session};
 
@@ -29,6 +29,10 @@ struct YouPage {
     has_password: bool,
     /// What is wrong with the old password, and with the new one; empty: nothing.
     wrong: [&'static str; 2],
+    /// The time zone that was chosen; empty: none.
+    zone: String,
+    zones: Vec<(&'static str, Vec<String>)>,
+    house_zone: String,
     tokens: Vec<Token>,
     scopes: Vec<&'static str>,
     token_wrong: String,
@@ -68,7 +72,8 @@ impl Web {
             Ok((sees, tx.sessions(id, now)?, tx.password(id)?.is_some(), tx.tokens(Some(id))?))
         });
         let (sees, sessions, has_password, tokens) = read.await?;
-        let when = |at| When { at, now };
+        let times = self.times(&visitor);
+        let when = |at| times.when(at);
         let sessions = sessions.into_iter().map(|session| {
             let here = session.hash == own;
             (when(session.created_at), when(session.used_at), here, session)
@@ -89,6 +94,9 @@ impl Web {
             sessions: sessions.map(|(began, used, here, session)| (session, began, used, here)).collect(),
             has_password,
             wrong: ["", ""],
+            zone: visitor.account.as_ref().and_then(|account| account.zone.clone()).unwrap_or_default(),
+            zones: zones::by_area(),
+            house_zone: self.0.settings.time_zone.iana_name().unwrap_or("UTC").to_owned(),
             tokens: tokens.collect(),
             scopes: scopes.collect(),
             token_wrong: String::new(),
@@ -179,6 +187,19 @@ pub(super) async fn password(
     Ok(Redirect::to(&format!("/you?said={said}")).into_response())
 }
 
+/// Chooses the time zone that times are shown in.
+pub(super) async fn zone(
+    State(web): State<Web>,
+    Extension(visitor): Extension<Visitor>,
+    Extension(Posted(posted)): Extension<Posted>,
+) -> Answer {
+    let (now, account) = (web.now(), somebody(&visitor)?);
+    let zone = posted.given("zone").map(str::to_owned);
+    let changed =
+        web.write(move |tx| Desk::new(tx, &account.mail, now).set_zone(&account, zone.as_deref())).await?;
+    Ok(Redirect::to(&format!("/you?said={}", if changed { "zone" } else { "same" })).into_response())
+}
+
 /// Makes a token, which is shown at once and never again, or revokes one.
 pub(super) async fn tokens(
     State(web): State<Web>,
@@ -197,8 +218,9 @@ pub(super) async fn tokens(
     let name = posted.get("name").to_owned();
     let scope = scope_of(posted.get("scope")).unwrap_or(AccountRole::Reader);
     let days = posted.get("days").parse().unwrap_or(0);
+    let known = posted.get("tokens").parse().ok();
     let made = web.write(move |tx| {
-        let (_, token) = Desk::new(tx, &who, now).add_token(&account, &name, scope, days)?;
+        let (_, token) = Desk::new(tx, &who, now).add_token(&account, &name, scope, days, known)?;
         Ok(token)
     });
     let made = made.await;

@@ -117,6 +117,18 @@ impl Driver {
         self.ask(&format!("{element}/value"), &json!({ "text": text }));
     }
 
+    /// The page as a PDF, as far as that is text.
+    pub fn print(&self) -> String {
+        let printed = self.ask("/print", &json!({}));
+        let printed = base64(printed.as_str().unwrap());
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+
+    /// A command of the Chrome DevTools Protocol.
+    pub fn devtools(&self, command: &str, params: &Value) -> Value {
+        self.ask("/goog/cdp/execute", &json!({ "cmd": command, "params": params }))
+    }
+
     /// Runs a script that calls back with its answer.
     pub fn run(&self, script: &str) -> Value {
         self.ask("/execute/async", &json!({ "script": script, "args": [] }))
@@ -130,6 +142,27 @@ impl Drop for Driver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The bytes of RFC 4648's base64.
+fn base64(text: &str) -> Vec<u8> {
+    let digits = text.bytes().filter_map(|byte| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    });
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for digit in digits {
+        (bits, held) = (bits << 6 | u32::from(digit), held + 6);
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held & 0xff) as u8);
+        }
+    }
+    bytes
 }
 
 fn send(method: &str, url: &str, body: &Value) -> Value {

@@ -19,7 +19,7 @@ use super::rules::entry;
 use super::shapes::{
     Done, Fault, FaultDetail, Hour, Kept, KnownTerms, Mail, Occurrence, Page, RuleEntry, time,
 };
-use crate::store::FaultId;
+use crate::store::{FaultId, StoredRule};
 use crate::triage::rules::{CodePattern, KnownError, Rule};
 
 const HOUR: i64 = 3_600_000;
@@ -28,10 +28,11 @@ const HOURS: i64 = 7 * 24;
 
 /// Which faults.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Question {
-    /// Words, and `file:`, `author:`, `type:`, `project:`, `is:known`, `is:mailed`, as on the page “Search”. Left
-    /// out: all faults.
+    /// Words, and `file:`, `author:`, `type:`, `project:`, `env:`, `host:`, `release:`, `is:known`, `is:mailed`, as on
+    /// the page “Search”. Left out: all faults.
     #[serde(default)]
     q: String,
     /// How many at most: 50 unless said, never more than 500.
@@ -133,6 +134,21 @@ pub(super) async fn delete(
     if deleted.await? { Ok(StatusCode::NO_CONTENT) } else { Err(nothing()) }
 }
 
+/// Sends its mail again
+///
+/// To whoever answers for the line now, with the latest report that is kept.
+#[utoipa::path(post, path = "/api/v1/faults/{id}/send_again", tag = "Faults", params(("id" = i64, Path, description = "Its number")),
+    responses((status = 202, description = "The mail, which is on its way", body = Mail)))]
+pub(super) async fn send_again(
+    State(web): State<Web>,
+    Extension(caller): Extension<Visitor>,
+    Number(id): Number,
+) -> Result<(StatusCode, Json<Mail>), Problem> {
+    web.owe_again(&caller, FaultId(id), None).await?;
+    let mail = web.read(move |tx| tx.deliveries_about(id)?.pop().ok_or_else(nothing)).await?;
+    Ok((StatusCode::ACCEPTED, Json(mail.into())))
+}
+
 /// Makes a fault a known error
 ///
 /// By its file, function and source line. It is counted and shown from then on, and nobody is mailed but by the
@@ -168,7 +184,17 @@ pub(super) async fn known(
             reason: terms.reason,
             expires_at: terms.expires_at,
         });
-        let (id, new) = Desk::new(tx, &who, now).add_rule(&Form::check(&rule)?)?;
+        let rule = Form::check(&rule)?;
+        let (Rule::KnownError(wanted), rules) = (&rule, tx.rules()?) else { return Err(nothing()) };
+        let is_about_it = |stored: &StoredRule| match &stored.rule {
+            Rule::KnownError(known) => known.code == wanted.code && known != wanted,
+            _ => false,
+        };
+        if let Some(other) = rules.iter().find(|stored| is_about_it(stored)) {
+            let said = format!("Rule {} is about this code, on other terms. Change that one.", other.id.0);
+            return Err(Problem::new(StatusCode::CONFLICT, "It is known already", &said));
+        }
+        let (id, new) = Desk::new(tx, &who, now).add_rule(&rule)?;
         Ok((entry(tx, id)?, new))
     });
     let (entry, new) = added.await?;

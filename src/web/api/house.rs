@@ -1,5 +1,7 @@
 //! The week, and what admins keep: settings, projects and their keys, mails, the log of changes.
 
+use std::collections::HashMap;
+
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
@@ -7,7 +9,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::super::Web;
-use super::super::desk::{Desk, scope_name, settings_version};
+use super::super::desk::{self, Desk, key_id, scope_name};
 use super::super::door::Visitor;
 use super::super::outbox::readable;
 use super::super::page::Problem;
@@ -16,16 +18,16 @@ use super::super::show;
 use super::super::week::{Asked as AskedWeek, Shown};
 use super::input::{Asked, Body, IfMatch, Number, after, limit, nothing, paged};
 use super::shapes::{
-    Done, HouseSettings, KeyEntry, Mail, MailDetail, Me, NewKey, Page, Part, ProjectEntry, WeekDeveloper,
-    WeekFault, WeekReport, time,
+    BoardNames, Day, Done, HouseSettings, KeyEntry, Mail, MailDetail, Me, NewKey, Page, Part, ProjectEntry,
+    RepositoryEntry, WeekDeveloper, WeekFault, WeekReport, time,
 };
-use crate::store::{DeliveryState, ProjectId, Reach, fingerprint};
-use crate::triage::rules::Settings;
+use crate::blame::Repository;
+use crate::store::{BoardSettings, DeliveryState, ProjectId, Reach};
 
 /// Faults told of each developer of a week unless asked otherwise.
 const FAULTS_EACH: usize = 10;
 /// Faults told of each developer of a week at most.
-const MOST_FAULTS_EACH: u32 = 1_000;
+const MOST_FAULTS_EACH: usize = 1_000;
 
 /// Tells who asks
 #[utoipa::path(get, path = "/api/v1/me", tag = "Token", responses((status = 200, description = "You", body = Me)))]
@@ -42,6 +44,7 @@ pub(super) async fn me(Extension(caller): Extension<Visitor>) -> Json<Me> {
 
 /// Which week, and what of it.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// A day of it, such as `2026-11-15`. Left out: this week.
@@ -85,9 +88,13 @@ pub(super) async fn week(
         ("include_known_errors", flag(which.include_known_errors)),
         ("include_modified_before_min_date", flag(which.include_modified_before_min_date)),
     ]);
-    let asked = AskedWeek::read(&params, &caller, web.0.settings.week.starts, web.now())?;
+    let asked = AskedWeek::read(&params, &caller, web.week_settings().await?, web.now())?;
     let first = show::day(asked.start);
-    let each = which.faults_each.map_or(FAULTS_EACH, |n| n.min(MOST_FAULTS_EACH) as usize);
+    let each = which.faults_each.map_or(FAULTS_EACH, |n| n as usize);
+    if each > MOST_FAULTS_EACH {
+        let said = format!("`faults_each` takes a number from 0 to {MOST_FAULTS_EACH}.");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "Those are too many", &said));
+    }
     let mut week = web.week(asked, Shown { developers: 0, each: 0, after: 0 }).await?;
     let developers = week.developers.iter_mut().map(|developer| {
         developer.bring_forward(each);
@@ -104,6 +111,7 @@ pub(super) async fn week(
             last_week: developer.before,
             faults: developer.faults.len() as u64,
             new: developer.new,
+            days: developer.days.to_vec(),
             most_frequent: faults.collect(),
         }
     });
@@ -114,7 +122,7 @@ pub(super) async fn week(
 #[utoipa::path(get, path = "/api/v1/settings", tag = "Settings",
     responses((status = 200, description = "The settings, and an ETag", body = HouseSettings)))]
 pub(super) async fn settings(State(web): State<Web>) -> Result<Response, Problem> {
-    Ok(told(&web.read(|tx| Ok(tx.settings()?)).await?))
+    Ok(told(&web.read(|tx| Ok(desk::HouseSettings::read(tx)?)).await?))
 }
 
 /// Changes the settings
@@ -134,20 +142,30 @@ pub(super) async fn change_settings(
     if !(1..=1_000_000_000).contains(&wanted.threshold) {
         return Err(Problem::unfit("threshold", "A whole number of at least 1."));
     }
+    let board = BoardSettings {
+        names: wanted.names.map(|names| names.word().to_owned()),
+        week_starts: wanted.week_starts.map(|day| day.word().to_owned()),
+    };
     let (who, now) = (caller.who(), web.now());
     let changed = web.write(move |tx| {
-        let mut after = tx.settings()?;
-        version.check(&settings_version(&after))?;
-        (after.threshold, after.cutoff) = (wanted.threshold, wanted.cutoff);
+        let before = desk::HouseSettings::read(tx)?;
+        version.check(&before.version())?;
+        let mut after = desk::HouseSettings { board, ..before };
+        (after.mail.threshold, after.mail.cutoff) = (wanted.threshold, wanted.cutoff);
         Desk::new(tx, &who, now).change_settings(&after, None)?;
-        Ok(tx.settings()?)
+        Ok(desk::HouseSettings::read(tx)?)
     });
     Ok(told(&changed.await?))
 }
 
-fn told(settings: &Settings) -> Response {
-    let tag = HeaderValue::try_from(format!("\"{}\"", settings_version(settings))).expect("digits");
-    let shape = HouseSettings { threshold: settings.threshold, cutoff: settings.cutoff };
+fn told(settings: &desk::HouseSettings) -> Response {
+    let tag = HeaderValue::try_from(format!("\"{}\"", settings.version())).expect("digits");
+    let shape = HouseSettings {
+        threshold: settings.mail.threshold,
+        cutoff: settings.mail.cutoff,
+        names: settings.board.names.as_deref().and_then(BoardNames::of),
+        week_starts: settings.board.week_starts.as_deref().and_then(Day::of),
+    };
     ([(header::ETAG, tag)], Json(shape)).into_response()
 }
 
@@ -167,9 +185,25 @@ pub(super) async fn projects(
     Ok(Json(paged(projects, limit, |project| project.id.0.to_string(), shape)))
 }
 
-/// What a key is called where it must not be shown.
-fn key_id(key: &str) -> String {
-    fingerprint(key)[..16].to_owned()
+/// Tells how it stands with the repositories
+///
+/// Which there are stands in the configuration file.
+#[utoipa::path(get, path = "/api/v1/repositories", tag = "Projects",
+    responses((status = 200, description = "The repositories", body = Vec<RepositoryEntry>)))]
+pub(super) async fn repositories(State(web): State<Web>) -> Json<Vec<RepositoryEntry>> {
+    let states: HashMap<String, _> =
+        web.0.mirrors.states().map(|(name, state)| (name.to_owned(), state)).collect();
+    let entry = |repository: &Repository| {
+        let state = states.get(&repository.name);
+        RepositoryEntry {
+            name: repository.name.clone(),
+            fetched: state.is_some(),
+            fetched_at: state.and_then(|state| state.fetched_at),
+            error: state.and_then(|state| state.error.clone()),
+            failures: state.map_or(0, |state| state.failures),
+        }
+    };
+    Json(web.0.blamer.repositories().map(entry).collect())
 }
 
 /// Lists the keys of a project
@@ -200,7 +234,7 @@ pub(super) async fn add_key(
     Number(id): Number,
 ) -> Result<(StatusCode, Json<NewKey>), Problem> {
     let (who, now) = (caller.who(), web.now());
-    let key = web.write(move |tx| Desk::new(tx, &who, now).add_key(ProjectId(id))).await?;
+    let key = web.write(move |tx| Desk::new(tx, &who, now).add_key(ProjectId(id), None)).await?;
     Ok((StatusCode::CREATED, Json(NewKey { id: key_id(&key), key })))
 }
 
@@ -216,8 +250,9 @@ pub(super) async fn revoke_key(
     let id = id.parse().map(ProjectId).map_err(|_| nothing())?;
     let (who, now) = (caller.who(), web.now());
     let revoked = web.write(move |tx| {
-        let known = tx.all_keys(id)?.into_iter().find(|known| key_id(&known.key) == key);
-        Desk::new(tx, &who, now).revoke_key(id, &known.ok_or_else(nothing)?.key)
+        let desk = Desk::new(tx, &who, now);
+        let key = desk.key(id, &key)?.ok_or_else(nothing)?;
+        desk.revoke_key(id, &key)
     });
     revoked.await?;
     Ok(StatusCode::NO_CONTENT)
@@ -225,6 +260,7 @@ pub(super) async fn revoke_key(
 
 /// Which mails.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WhichMails {
     /// `waiting`, `sent` or `given-up`.

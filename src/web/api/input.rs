@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::super::door::read_form;
+use super::super::door::{PATIENCE, read_form};
 use super::super::page::Problem;
 use super::shapes::Page;
 
@@ -28,8 +28,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             let said = "Send JSON, and `Content-Type: application/json`.";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "That is no JSON", said));
         }
-        let Some(body) = read_form(request.into_body()).await else {
-            let said = "A body holds 256 KB at most.";
+        let body = tokio::time::timeout(PATIENCE, read_form(request.into_body())).await;
+        let Some(body) = body.ok().flatten() else {
+            let said = "A body holds 256 KB at most, and comes within a minute.";
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "That is too much", said));
         };
         serde_json::from_slice(&body).map(Self).map_err(|error| {

@@ -12,6 +12,7 @@ mod people;
 mod rules;
 mod shapes;
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use axum::Router;
@@ -31,7 +32,7 @@ use utoipa_axum::routes;
 pub(super) use self::page::page;
 use self::shapes::ApiProblem;
 use super::desk::scope_name;
-use super::door::{Visitor, is_our_own, with_headers};
+use super::door::{Visitor, is_our_own, peer, with_headers};
 use super::page::Problem;
 use super::{SignIn, Web};
 use crate::ingest;
@@ -60,6 +61,7 @@ fn developer() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
         .routes(routes!(faults::delete))
         .routes(routes!(faults::known))
+        .routes(routes!(faults::send_again))
         .routes(routes!(rules::add))
         .routes(routes!(rules::dry_run))
         .routes(routes!(rules::change))
@@ -75,11 +77,11 @@ fn admin() -> OpenApiRouter<Web> {
         .routes(routes!(house::revoke_key))
         .routes(routes!(house::outbox))
         .routes(routes!(house::mail))
+        .routes(routes!(house::repositories))
         .routes(routes!(house::retry))
         .routes(routes!(people::people))
         .routes(routes!(people::add_person))
-        .routes(routes!(people::change_person))
-        .routes(routes!(people::remove_person))
+        .routes(routes!(people::one_person, people::change_person, people::remove_person))
         .routes(routes!(house::changes))
 }
 
@@ -171,7 +173,7 @@ async fn openapi(State(web): State<Web>) -> Response {
 
 /// Lets a program in, or not; whatever is wrong is told as a problem of RFC 9457.
 async fn gate(State((web, least)): State<(Web, AccountRole)>, mut request: Request, next: Next) -> Response {
-    let response = match web.caller(request.headers(), least).await {
+    let response = match web.caller(request.headers(), peer(&request), least).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -183,7 +185,12 @@ async fn gate(State((web, least)): State<(Web, AccountRole)>, mut request: Reque
 
 impl Web {
     /// Finds out who asks, by their token, and whether they may.
-    async fn caller(&self, headers: &HeaderMap, least: AccountRole) -> Result<Visitor, Problem> {
+    async fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+        least: AccountRole,
+    ) -> Result<Visitor, Problem> {
         let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let shown = shown.and_then(|value| value.split_once(' '));
         let token =
@@ -193,6 +200,9 @@ impl Web {
             None if self.0.settings.sign_in == SignIn::Off
                 && reads_or_is_ours(headers, &self.address("")) =>
             {
+                if !self.is_known_host(headers, peer) {
+                    return Err(self.misdirected());
+                }
                 Some(Visitor::anybody())
             }
             None => None,

@@ -1,17 +1,17 @@
 //! Who may look at the pages, and at which projects.
 
 use axum::extract::{Extension, State};
-use axum::http::StatusCode;
-use axum::response::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::Web;
-use super::super::desk::Desk;
+use super::super::desk::{Desk, person_version};
 use super::super::door::Visitor;
 use super::super::page::Problem;
-use super::input::{Asked, Body, Number, after, limit, nothing, paged};
+use super::input::{Asked, Body, IfMatch, Number, after, limit, nothing, paged};
 use super::shapes::{Page, Part, time};
 use crate::store::{Account, AccountRole, ProjectId, Tx};
 
@@ -123,23 +123,48 @@ pub(super) async fn add_person(
     Ok((if new { StatusCode::CREATED } else { StatusCode::OK }, Json(person)))
 }
 
+/// Tells what somebody may do and see
+#[utoipa::path(get, path = "/api/v1/people/{id}", tag = "People", params(("id" = i64, Path, description = "Their number")),
+    responses((status = 200, description = "Their account, and an ETag", body = PersonEntry)))]
+pub(super) async fn one_person(State(web): State<Web>, Number(id): Number) -> Result<Response, Problem> {
+    told(web.read(move |tx| tagged(tx, id)).await?)
+}
+
+/// Somebody, and the ETag of what they may do and see.
+fn tagged(tx: &Tx<'_>, id: i64) -> Result<(PersonEntry, String), Problem> {
+    let account = tx.account(id)?.ok_or_else(nothing)?;
+    let given = tx.projects_given(id)?;
+    Ok((PersonEntry::of(&account, &given), person_version(&account, &given)))
+}
+
+fn told((person, version): (PersonEntry, String)) -> Result<Response, Problem> {
+    let tag = HeaderValue::try_from(format!("\"{version}\"")).map_err(|error| Problem::internal(&error))?;
+    Ok(([(header::ETAG, tag)], Json(person)).into_response())
+}
+
 /// Changes what somebody may do and see
-#[utoipa::path(put, path = "/api/v1/people/{id}", tag = "People", params(("id" = i64, Path, description = "Their number")),
+///
+/// Takes the ETag of what it was as it was read in `If-Match`; where somebody else was faster, it is refused with 412.
+#[utoipa::path(put, path = "/api/v1/people/{id}", tag = "People",
+    params(("id" = i64, Path, description = "Their number"), ("If-Match" = String, Header, description = "The ETag of their account as it was read")),
     request_body = PersonEdit, responses((status = 200, description = "Their account as it is now", body = PersonEntry)))]
 pub(super) async fn change_person(
     State(web): State<Web>,
     Extension(caller): Extension<Visitor>,
     Number(id): Number,
+    headers: HeaderMap,
     Body(edit): Body<PersonEdit>,
-) -> Result<Json<PersonEntry>, Problem> {
+) -> Result<Response, Problem> {
+    let wanted = IfMatch::read(&headers)?;
     let (who, now) = (caller.who(), web.now());
     let changed = web.write(move |tx| {
         let account = tx.account(id)?.ok_or_else(nothing)?;
         let projects = numbers(edit.projects);
-        Desk::new(tx, &who, now).change_person(&account, edit.role.into(), projects.as_deref())?;
-        person(tx, id)
+        wanted.check(&person_version(&account, &tx.projects_given(id)?))?;
+        Desk::new(tx, &who, now).change_person(&account, edit.role.into(), projects.as_deref(), None)?;
+        tagged(tx, id)
     });
-    Ok(Json(changed.await?))
+    told(changed.await?)
 }
 
 /// Takes somebody's account away
@@ -155,7 +180,7 @@ pub(super) async fn remove_person(
     let (who, now) = (caller.who(), web.now());
     let removed = web.write(move |tx| {
         let account = tx.account(id)?.ok_or_else(nothing)?;
-        Desk::new(tx, &who, now).remove_person(&account)
+        Desk::new(tx, &who, now).remove_person(&account, None)
     });
     removed.await?;
     Ok(StatusCode::NO_CONTENT)

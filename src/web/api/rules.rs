@@ -18,6 +18,7 @@ use crate::triage::rules::{Rule, RuleId};
 
 /// Which rules.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Of one list alone: `known_error`, `building_block`, `third_party_whitelist`, `ignored_exception`, `watch`,

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::board::kind;
 use super::super::page::Problem;
 use super::super::search::Found;
+use super::super::week_settings::DAYS;
 use crate::blame::{Blame, Confidence, Place};
 use crate::store::{Change, DeliveryState, DeliveryStatus, FaultLine, StoredRule};
 use crate::triage::rules::Rule;
@@ -28,6 +29,7 @@ pub(super) struct Page<T> {
 
 /// Which part of a list.
 #[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Part {
     /// How many at most: 50 unless said, never more than 500.
@@ -472,6 +474,8 @@ pub(super) struct WeekDeveloper {
     pub(super) faults: u64,
     /// How many of them were never seen before.
     pub(super) new: u64,
+    /// Occurrences on each of the seven days.
+    pub(super) days: Vec<u64>,
     /// The most frequent of them.
     pub(super) most_frequent: Vec<WeekFault>,
 }
@@ -501,6 +505,94 @@ pub(super) struct HouseSettings {
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required)]
     pub(super) cutoff: Option<Timestamp>,
+    /// What the board calls developers. Left out or null: as configured.
+    #[serde(default)]
+    pub(super) names: Option<BoardNames>,
+    /// The day that the board’s weeks begin on. Left out or null: as configured.
+    #[serde(default)]
+    pub(super) week_starts: Option<Day>,
+}
+
+/// What the board calls developers.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BoardNames {
+    /// By their names.
+    Shown,
+    /// By made-up ones, but oneself.
+    Pseudonyms,
+    /// Not at all: all are counted together.
+    Hidden,
+}
+
+impl BoardNames {
+    const ALL: [Self; 3] = [Self::Shown, Self::Pseudonyms, Self::Hidden];
+
+    /// Of its word.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|names| names.word() == word)
+    }
+
+    /// As settings write it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::Pseudonyms => "pseudonyms",
+            Self::Hidden => "hidden",
+        }
+    }
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Day {
+    Sunday,
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+}
+
+impl Day {
+    const ALL: [Self; 7] = [
+        Self::Sunday,
+        Self::Monday,
+        Self::Tuesday,
+        Self::Wednesday,
+        Self::Thursday,
+        Self::Friday,
+        Self::Saturday,
+    ];
+
+    /// Of its word.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|day| day.word() == word)
+    }
+
+    /// As settings write it.
+    pub(super) fn word(self) -> &'static str {
+        DAYS[self as usize]
+    }
+}
+
+/// How it stands with a repository.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RepositoryEntry {
+    /// Its configured name.
+    pub(super) name: String,
+    /// Whether it is fetched from elsewhere; else it is a clone on the daemon’s machine.
+    pub(super) fetched: bool,
+    /// When it was fetched last.
+    #[schema(required)]
+    pub(super) fetched_at: Option<Timestamp>,
+    /// What went wrong the last time. Null: nothing.
+    #[schema(required)]
+    pub(super) error: Option<String>,
+    /// How often in a row it went wrong.
+    pub(super) failures: u32,
 }
 
 /// A project.
