@@ -83,7 +83,15 @@ fn main() {
         ("search, nothing has it", "/search?q=nowhere".to_owned()),
         ("search, an author", "/search?q=author:dev{}%40".to_owned()),
         ("search, a file", "/search?q=file:part{}/".to_owned()),
+        ("search, a type", "/search?q=type:shop.errors".to_owned()),
+        ("search, a type that all have", "/search?q=type:error".to_owned()),
+        ("search, a project", "/search?q=project:shop".to_owned()),
         ("search, known errors", "/search?q=is:known".to_owned()),
+        ("search, mailed ones", "/search?q=is:mailed".to_owned()),
+        ("search, an environment", "/search?q=env:staging".to_owned()),
+        ("search, a host", "/search?q=host:web-7".to_owned()),
+        ("search, a host that there is not", "/search?q=host:nowhere".to_owned()),
+        ("search, all at once", "/search?q=is:known+author:dev{}%40+file:part+type:error".to_owned()),
         ("search, a release", "/search?q=release:shop%401.{}".to_owned()),
     ] {
         let mut times: Vec<(Duration, usize)> = (1..=ROUNDS)
