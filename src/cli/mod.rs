@@ -81,7 +81,7 @@ enum Command {
     Run(run::Arguments),
     /// Follow logs, and report the tracebacks in them
     Follow(follow::Arguments),
-    /// Report what other programs have kept
+    /// Take over what other programs have kept: reports of OOPS, settings and lists of Flawless
     Import(import::Arguments),
     #[command(hide = true)]
     PassOn(run::PassOn),
@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
         Command::Report(arguments) => report::run(arguments),
         Command::Run(arguments) => return run::run(arguments),
         Command::Follow(arguments) => follow::run(arguments),
-        Command::Import(arguments) => import::run(arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::PassOn(arguments) => return run::pass_on(arguments),
         Command::Deploy(arguments) => deploy::run(arguments),
         Command::Blame(arguments) => return blame::run(arguments),

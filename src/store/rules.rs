@@ -172,6 +172,14 @@ impl Tx<'_> {
         Ok(settings)
     }
 
+    /// Whether somebody has ever set the settings.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn has_settings(&self) -> Result<bool, StoreError> {
+        Ok(self.setting("threshold")?.is_some())
+    }
+
     fn setting(&self, name: &str) -> Result<Option<String>, StoreError> {
         let sql = "SELECT value FROM settings WHERE name = ?1";
         Ok(self.0.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?)

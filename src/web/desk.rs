@@ -491,6 +491,13 @@ pub(crate) fn key_id(key: &str) -> String {
     fingerprint(key)[..16].to_owned()
 }
 
+/// A rule as a line of text: its list, what it is about, and what else it says.
+pub(crate) fn in_words(rule: &Rule) -> String {
+    let line = format!("{}: {}", super::form::List::of(rule).one(), describe(rule));
+    let terms = terms(rule);
+    if terms.is_empty() { line } else { format!("{line} ({terms})") }
+}
+
 /// What the log calls a rule.
 pub(crate) fn rule_subject(id: RuleId) -> String {
     format!("rule {}", id.0)

@@ -56,10 +56,25 @@ pub(super) fn write(file: &Path, content: &[u8]) -> io::Result<()> {
     // Where the file is a link, what it leads to is written.
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folder = file.parent().unwrap_or(folder);
+    written(folder, content)?.persist(&file).map_err(|error| error.error)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Writes a file that is not there yet, whole.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where it is, and what the system says.
+pub(in crate::cli) fn write_new(file: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    written(folder, content)?.persist_noclobber(file).map_err(|error| error.error)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn written(folder: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     let mut new = NamedTempFile::new_in(folder)?;
     new.as_file().set_permissions(std::fs::Permissions::from_mode(0o600))?;
     new.write_all(content)?;
     new.as_file().sync_all()?;
-    new.persist(&file).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
+    Ok(new)
 }

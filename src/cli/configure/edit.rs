@@ -4,28 +4,29 @@
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
 /// The text of a configuration file, being changed.
-pub(super) struct Edit {
+pub(in crate::cli) struct Edit {
     text: String,
 }
 
 /// A section: its name as it stands between brackets; of a list of sections the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Section(&'static str);
+pub(in crate::cli) struct Section(&'static str);
 
-pub(super) const TOP: Section = Section("");
-pub(super) const MAIL: Section = Section("[mail]");
-pub(super) const WEB: Section = Section("[web]");
-pub(super) const PROJECT: Section = Section("[[project]]");
-pub(super) const REPOSITORY: Section = Section("[[project.repository]]");
+pub(in crate::cli) const TOP: Section = Section("");
+pub(in crate::cli) const MAIL: Section = Section("[mail]");
+pub(in crate::cli) const WEB: Section = Section("[web]");
+pub(in crate::cli) const PROJECT: Section = Section("[[project]]");
+pub(in crate::cli) const FLAWLESS: Section = Section("[flawless]");
+pub(in crate::cli) const REPOSITORY: Section = Section("[[project.repository]]");
 
 impl Edit {
     /// Begins with a text that is right.
-    pub(super) fn new(text: &str) -> Self {
+    pub(in crate::cli) fn new(text: &str) -> Self {
         Self { text: text.to_owned() }
     }
 
     /// The text as it is now.
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::cli) fn text(&self) -> &str {
         &self.text
     }
 
@@ -34,7 +35,7 @@ impl Edit {
     }
 
     /// Sets a key.
-    pub(super) fn set(&mut self, section: Section, key: &str, value: impl Into<Value>) {
+    pub(in crate::cli) fn set(&mut self, section: Section, key: &str, value: impl Into<Value>) {
         let mut value = value.into();
         let mut document = self.document();
         let table = section.find(&mut document);
@@ -55,7 +56,7 @@ impl Edit {
     }
 
     /// Takes a key out; where it stands on a line of its own, that becomes a comment.
-    pub(super) fn unset(&mut self, section: Section, key: &str) {
+    pub(in crate::cli) fn unset(&mut self, section: Section, key: &str) {
         let mut document = self.document();
         let is_there = section.find(&mut document).is_some_and(|table| table.contains_key(key));
         if !is_there {
@@ -136,6 +137,11 @@ fn sets(line: &str, key: &str) -> bool {
 }
 
 impl Section {
+    /// What stands before the name of a key of it: `mail.`.
+    pub(in crate::cli) fn prefix(self) -> String {
+        self.path().iter().map(|name| format!("{name}.")).collect()
+    }
+
     fn path(self) -> Vec<&'static str> {
         self.0.trim_matches(['[', ']']).split('.').filter(|part| !part.is_empty()).collect()
     }

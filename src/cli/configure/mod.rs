@@ -4,8 +4,8 @@
 //! repository is fetched, a traceback is explained (`prove`). Only then is anything written (`edit`, `draft`).
 //! Whoever stops before keeps a draft of the answers, and goes on there the next time.
 
-mod draft;
-mod edit;
+pub(super) mod draft;
+pub(super) mod edit;
 mod look;
 mod prove;
 mod questions;

@@ -1,4 +1,4 @@
-//! `blamed import`: reports from where others have kept them.
+//! `blamed import oops`: reports from a date-dir repository of OOPS documents.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,9 +13,9 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::Failure;
-use super::client::Server;
-use super::client::delivery::{Delivery, Place};
+use crate::cli::Failure;
+use crate::cli::client::Server;
+use crate::cli::client::delivery::{Delivery, Place};
 use crate::ingest::oops;
 use crate::report::Report;
 
@@ -30,24 +30,9 @@ const SETTLED: Duration = Duration::from_secs(60);
 /// How long a full spool is waited for, and how long reports may take to arrive at the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Report what other programs have kept.
+/// What is imported from where.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum What {
-    /// A date-dir repository of Canonical OOPS documents: `DIR/2026-11-20/OOPS-…`
-    Oops(Repository),
-}
-
-/// Import a date-dir repository of OOPS documents.
-///
-/// Which documents are done is kept, and each has an id: importing again imports what is new.
-#[derive(Debug, clap::Args)]
-struct Repository {
     #[command(flatten)]
     server: Server,
     #[command(flatten)]
@@ -75,8 +60,7 @@ struct Count {
 }
 
 /// Runs the command.
-pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
-    let What::Oops(repository) = arguments.what;
+pub(super) fn run(repository: &Arguments) -> Result<(), Failure> {
     let stopped = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stopped)).map_err(Failure::failed)?;
