@@ -243,7 +243,7 @@ fn every_mail_goes_to_whom_flawless_mailed_and_when() {
             ("shop/feed.py", "def read_feed():\n    return json.loads(text)\n", "ada@laptop", recent),
             ("shop/known.py", "run()\nwalk()\n", "ada@example.org", recent),
             ("shop/payments/charge.py", "pay(\n    cart)\n", "ben@example.org", recent),
-            ("shop/cart.py", "price()\n    query(sql)\n    raise Late\n", "dora@old.example", recent),
+            ("shop/cart.py", "price()\n    query(sql)\n    raise Late\n", "dora@old.org", recent),
             ("shop/db.py", "def query(sql):\n    execute(sql)\n", "ada@laptop", recent),
             ("shop/older.py", "old()\n", "ada@laptop", old),
         ],
@@ -265,7 +265,7 @@ fn every_mail_goes_to_whom_flawless_mailed_and_when() {
     flawless.ask(
         "lists",
         &json!([
-            known(json!({"filename": "shop/feed.py", "function_name": "read_feed", "code_fragment": "json.loads( text )",
+            known(json!({"filename": "shop/feed.py", "function_name": "read_feed", "code_fragment": "return \t json.loads(text)",
                 "min_alert_threshold": 2, "alert_every_n_occurrences": 5, "max_alert_threshold": 12,
                 "email_recipients": "feeds@example.org,  ops@example.org", "email_header": "It breaks at night."})),
             known(json!({"filename": "shop/feed.py"})),
@@ -277,8 +277,8 @@ fn every_mail_goes_to_whom_flawless_mailed_and_when() {
             ["save_ignored_exceptions", {"exc_name": "shop.errors.Cancelled"}],
             ["save_watch", {"filepath": "shop/payments", "email": "watch@example.org", "watch_all_errors": "true"}],
             ["save_watch", {"filepath": "shop/cart.py", "email": "carts@example.org", "watch_all_errors": "false"}],
-            ["save_remap_email", {"old_email": "dora@old.example", "new_email": "dora@mid.example"}],
-            ["save_remap_email", {"old_email": "dora@mid.example", "new_email": "dora@new.example"}],
+            ["save_remap_email", {"old_email": "dora@old.org", "new_email": "dora@mid.org"}],
+            ["save_remap_email", {"old_email": "dora@mid.org", "new_email": "dora@new.org"}],
             ["save_disown_file", {"filepath": "shop/payments", "email": "ben@example.org",
                 "designated_email": "cleo@example.org"}],
         ]),
