@@ -212,8 +212,8 @@ impl Made {
 
 fn there_already(file: &Path) -> Failure {
     Failure::Wrong(format!(
-        "{} is there already, and nothing is overwritten\n\nhint: pass another name, or take over the lists alone with \
-         --config instead of --config-out",
+        "{} is there already, and nothing is overwritten\n\nhint: pass a file in a folder of its own, or take over the \
+         lists alone with --config instead of --config-out",
         file.display()
     ))
 }
