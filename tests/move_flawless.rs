@@ -344,6 +344,15 @@ fn every_mail_goes_to_whom_flawless_mailed_and_when() {
         );
     }
     assert_eq!(expected.iter().flatten().count(), 6, "{answered}");
+    // What is added to Flawless's lists until it is stopped is taken beside the daemon, which follows at once.
+    flawless.ask("lists", &json!([known(json!({"filename": "shop/cart.py", "code_fragment": "price()"}))]));
+    let output =
+        run(blamed(&["import", "flawless", "flawless.cfg", "--config", "blamed.toml"])
+            .current_dir(folder.path()));
+    assert!(output.status.success() && said(&output).2.contains("1 rule taken"), "{}", said(&output).2);
+    let answer = daemon.report(report("ValueError", &[cart]).to_string().as_bytes(), "?wait=20");
+    assert!(answer.body["decision"].to_string().contains("which asks for no mails"), "{}", answer.body);
+
     // What stands on top of the mails of a known error stands there still.
     assert!(expected.iter().flatten().any(|(_, top)| top == "It breaks at night."), "{answered}");
     daemon::mailed(&data, seen.len());

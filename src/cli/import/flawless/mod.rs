@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         line("left", &list, &why)?;
     }
     let words = if arguments.dry_run { "would be taken" } else { "taken" };
-    eprintln!("{taken} rules {words}");
+    eprintln!("{taken} {} {words}", if taken == 1 { "rule" } else { "rules" });
     match &arguments.config_out {
         Some(file) if arguments.dry_run => eprintln!("nothing was written, {} neither", file.display()),
         Some(file) => eprintln!("written: {}", file.display()),
