@@ -204,6 +204,38 @@ impl Flawless {
     }
 }
 
+#[test]
+fn every_setting_of_flawless_has_a_line() {
+    let Some(python) = tools::python("flawless", "Flawless of PyPI") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("flawless.cfg");
+    std::fs::write(&config, "[flawless]\n").unwrap();
+    let settings = Flawless { python, config: config.clone() }.ask("settings", &json!(null));
+    let settings: std::collections::BTreeMap<String, Value> = serde_json::from_str(&settings).unwrap();
+    assert!(settings.len() > 25, "{settings:?}");
+    // Each set to its default, or to something.
+    let set = settings.iter().map(|(name, default)| {
+        let value = match default {
+            Value::Null => "x".to_owned(),
+            Value::String(text) => text.replace("1970", "2019"),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        };
+        format!("{name} = {value}\n")
+    });
+    std::fs::write(&config, format!("[flawless]\n{}", set.collect::<String>())).unwrap();
+    let command = &mut blamed(&["import", "flawless", "flawless.cfg", "--dry-run"]);
+    let (code, out, err) = said(&run(command.current_dir(folder.path())));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(!out.contains("it is no setting of Flawless"), "{out}");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/flawless.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for name in settings.keys() {
+        assert!(out.contains(&format!(" {name} ")), "{name} has no line in\n{out}");
+        assert!(page.contains(&format!("`{name}`")), "{name} is not on the page");
+    }
+}
+
 /// A clone as Flawless wants it: files that each one person wrote at one time.
 fn clone(folder: &Path, files: &[(&str, &str, &str, &str)]) {
     let shell = |arguments: &[&str], day: &str| {

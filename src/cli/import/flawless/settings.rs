@@ -50,7 +50,7 @@ const LEFT: [(&str, &str); 11] = [
 ];
 
 /// Settings that `entries` looks at.
-const TAKEN: [&str; 20] = [
+const TAKEN: [&str; 18] = [
     "port",
     "http_port",
     "hostname",
@@ -69,9 +69,6 @@ const TAKEN: [&str; 20] = [
     "repo_url",
     "repo_branch_pattern",
     "log_level",
-    // Not read from the file by Flawless, yet written into it by some.
-    "smtp_port",
-    "conf_path",
 ];
 
 impl Settings {
