@@ -22,7 +22,7 @@ use crate::config::{Config, EXAMPLE, Environment};
 use crate::notify::plain;
 use crate::store::{Store, StoreError, Tx};
 use crate::triage::rules::{self as triage, Rule};
-use crate::web::desk::{Desk, in_words};
+use crate::web::desk::{Desk, HouseSettings, in_words};
 
 /// Bytes of a file of Flawless's.
 const MOST_BYTES: u64 = 64 << 20;
@@ -250,8 +250,9 @@ fn keep(place: &Place, dry_run: bool, settings: &Settings, rules: &[Rule]) -> Re
         let plan = Plan::of(tx, settings, rules)?;
         let who = operator();
         let desk = Desk::new(tx, &who, now);
-        if let Some(settings) = &plan.settings {
-            desk.change_settings(settings, None)?;
+        if let Some(mail) = &plan.settings {
+            let settings = HouseSettings { mail: mail.clone(), ..HouseSettings::read(tx)? };
+            desk.change_settings(&settings, None)?;
         }
         for rule in &plan.rules {
             desk.add_rule(rule)?;
