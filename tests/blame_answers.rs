@@ -449,6 +449,7 @@ fn reformatting_is_nobodys_fault() {
     }
     assert_eq!(blame(&both, 6).skipped, [CommitId(wrapped.to_string())]);
     assert!(blame(&both, 5).skipped.is_empty());
+    assert_eq!(blame(&both, 5).respaced, [CommitId(indented.to_string())]);
     // What cannot have been made of any older line stays with who wrote it.
     assert_eq!(blame(&both, 1).author.name, "Cy");
     let broken = both.broken_ignore_lines("repo", &CommitId(tip.to_string())).unwrap();

@@ -110,3 +110,44 @@ fn wrong_use_is_told_apart_from_no_answer() {
         assert_eq!(output.stderr.is_empty(), code == 0);
     }
 }
+
+#[test]
+fn a_home_that_cannot_be_entered_is_passed_over() {
+    let repo = repo();
+    // A way in a circle is closed to everybody, also to root.
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    std::os::unix::fs::symlink(&home, &home).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blamed"));
+    command.args(["blame", "--repository"]).arg(repo.path()).arg("src/new.py:3");
+    let output = command.env("HOME", &home).env_remove("XDG_CONFIG_HOME").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", output.stderr.to_str_lossy());
+    assert!(output.stdout.contains_str("ada@example.org"), "{}", output.stdout.to_str_lossy());
+}
+
+#[test]
+fn a_repository_that_cannot_be_read_is_told_as_such() {
+    let other = tempfile::tempdir().unwrap();
+    let made = support::git(other.path()).args(["init", "--quiet", "--object-format=sha256", "."]).output();
+    assert!(made.unwrap().status.success());
+    let said = |folder: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blamed"));
+        let output = command.args(["blame", "src/new.py:3", "--repository"]).arg(folder).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        output.stderr.to_str_lossy().into_owned()
+    };
+    let sha256 = said(other.path());
+    assert!(sha256.contains("SHA-256") && !sha256.contains("--repository"), "{sha256}");
+
+    // A clone that left the contents where it came from.
+    let repo = repo();
+    let folder = tempfile::tempdir().unwrap();
+    repo.git.config().unwrap().set_bool("uploadpack.allowFilter", true).unwrap();
+    let (from, to) = (format!("file://{}", repo.path().display()), folder.path().join("partial"));
+    repo.run(&["clone", "--quiet", "--bare", "--filter=blob:none", &from, to.to_str().unwrap()]);
+    let partial = said(&to);
+    assert!(partial.contains("partial clone") && !partial.contains("--repository"), "{partial}");
+
+    let nowhere = tempfile::tempdir().unwrap();
+    assert!(said(nowhere.path()).contains("--repository"));
+}

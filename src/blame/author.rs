@@ -38,7 +38,7 @@ pub(super) fn mailmap(objects: &Objects<'_>, revision: Oid) -> Result<Arc<Mailma
     let git = &objects.handle.git;
     let mut mailmap = Mailmap::default();
     let mut blobs = Vec::new();
-    for commit in [Some(revision), objects.handle.head()].into_iter().flatten() {
+    for commit in [Some(revision), objects.handle.tip()].into_iter().flatten() {
         let tree = objects.commit(commit)?.tree;
         if let Some(Node { kind: Kind::File, id }) = objects.find(tree, ".mailmap".into())?
             && !blobs.contains(&id)
@@ -83,16 +83,13 @@ fn split(signature: &[u8]) -> (&[u8], &[u8], i64) {
     (name.trim_ascii(), mail, seconds.unwrap_or(0))
 }
 
-/// As text. Latin-1 is the one old encoding whose bytes are characters; of others, only ASCII is kept.
+/// As text: in the encoding that the commit declares, as git reads it. Where that is not known, or does not fit, it
+/// is UTF-8.
 fn decode(bytes: &[u8], encoding: Option<&[u8]>) -> String {
-    let latin1 = encoding.is_some_and(|name| {
-        let name: Vec<u8> = name.iter().filter(|b| b.is_ascii_alphanumeric()).copied().collect();
-        [&b"latin1"[..], b"iso88591"].iter().any(|latin1| name.eq_ignore_ascii_case(latin1))
-    });
-    if latin1 && bytes.to_str().is_err() {
-        return bytes.iter().copied().map(char::from).collect();
-    }
-    bytes.to_str_lossy().into_owned()
+    let encoding = encoding.and_then(|name| encoding_rs::Encoding::for_label(name.trim_ascii()));
+    let text =
+        encoding.and_then(|encoding| encoding.decode_without_bom_handling_and_without_replacement(bytes));
+    text.unwrap_or_else(|| bytes.to_str_lossy()).into_owned()
 }
 
 #[cfg(test)]
@@ -116,9 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn latin1_is_read_where_it_is_declared() {
+    fn old_encodings_are_read_where_they_are_declared() {
         assert_eq!(decode(b"Jos\xe9", Some(b"ISO-8859-1")), "José");
-        assert_eq!(decode("José".as_bytes(), Some(b"latin1")), "José");
+        assert_eq!(decode("José".as_bytes(), Some(b"x-none")), "José");
+        assert_eq!(decode(b"\xc8\xe2\xe0\xed", Some(b"CP1251")), "Иван");
+        assert_eq!(decode(b"\xc3\xd3\xcc", Some(b"EUC-JP")), "\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(decode(b"\xca\xb8\xbb\xfa", Some(b"EUC-JP")), "文字");
         assert_eq!(decode(b"Jos\xe9", None), "Jos\u{fffd}");
     }
 }

@@ -51,7 +51,7 @@ pub enum Fate {
 /// shown, as the file is too large or not text.
 pub(super) fn around(objects: &Objects<'_>, commit: Oid, origin: &Origin) -> Result<Option<Change>, Stop> {
     let path = origin.path.as_bstr();
-    let Some(Node { kind: Kind::File, id }) = tracer::version_at(objects, commit, path)? else {
+    let Some(node @ Node { kind: Kind::File, id }) = tracer::version_at(objects, commit, path)? else {
         return Ok(None);
     };
     let Some(new) = source(objects, id)? else { return Ok(None) };
@@ -63,7 +63,7 @@ pub(super) fn around(objects: &Objects<'_>, commit: Oid, origin: &Origin) -> Res
         let found = match objects.find(tree, path)? {
             Some(Node { kind: Kind::File, id }) => Some(id),
             Some(_) => None,
-            None => renames::find(objects, tree, changed.tree, path, id)?.map(|(path, id)| {
+            None => renames::find(objects, (tree, changed.tree), path, node)?.map(|(path, id)| {
                 before = Some(path);
                 id
             }),

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use bstr::ByteSlice;
 
-use super::lines::Hunk;
+use super::diff::Hunk;
 
 /// A new line is compared with so many lines before and after the one that stands where it stands.
 const REACH: usize = 10;

@@ -57,7 +57,7 @@ impl Ignored {
         }
         let mut ignored = Self::default();
         let mut lists = Vec::new();
-        for commit in [Some(revision), objects.handle.head()].into_iter().flatten() {
+        for commit in [Some(revision), objects.handle.tip()].into_iter().flatten() {
             let tree = objects.commit(commit)?.tree;
             if let Some(Node { kind: Kind::File, id }) = objects.find(tree, LIST.into())?
                 && !lists.contains(&id)

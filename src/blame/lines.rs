@@ -1,29 +1,8 @@
-//! Where a line of one version of a file was in another version, as git's diff sees it.
+//! A file as a diff sees it: which lines are equal, and how far each is indented.
 //!
-//! A version is kept as what a diff sees of it ([`Lines`]): which lines are equal, and how far each is
-//! indented. From that a stand-in with short lines is written, and git's own diff (libgit2 carries it) is run
-//! over the stand-ins: it cannot tell them from the files. It is told what `git blame` tells it: no context,
-//! indent heuristic on. Before it diffs without context, git cuts off the common tail of both files in
-//! blocks of 1,024 bytes, which can move a hunk that may stand in several places; so it is cut likewise.
-//!
-//! Most lines need no diff ([`without_diff`]). What both versions begin with, and what both end with, the
-//! diff leaves alone, but for one thing: it moves a hunk up or down over lines that are equal to those at
-//! the hunk's other end, to where it reads best. A hunk cannot pass over a line that has no equal on that
-//! side. So behind such a line everything is certain.
+//! From that a stand-in with short lines can be written, which a diff cannot tell from the file.
 
 use bstr::ByteSlice;
-use git2::{DiffOptions, Patch};
-
-use super::objects::Stop;
-
-/// Lines `new..new + new_len` (0-based) of the newer file stand for `old..old + old_len` of the older one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hunk {
-    pub(super) old: u32,
-    pub(super) old_len: u32,
-    pub(super) new: u32,
-    pub(super) new_len: u32,
-}
 
 /// Whether white space makes two lines differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,66 +21,14 @@ impl Whitespace {
     }
 }
 
-/// Where the newer file's line (0-based) was in the older one; `Err` with its hunk if it was not there.
-pub(super) fn older_line(hunks: &[Hunk], line: u32) -> Result<u32, Hunk> {
-    // Hunks ascend, so the last one that starts at or before the line decides.
-    let before = hunks.partition_point(|hunk| hunk.new <= line);
-    let Some(hunk) = before.checked_sub(1).map(|last| hunks[last]) else { return Ok(line) };
-    if line < hunk.new + hunk.new_len {
-        return Err(hunk);
-    }
-    Ok(line - (hunk.new + hunk.new_len) + hunk.old + hunk.old_len)
-}
-
-/// What changed between two versions, in ascending order.
-pub(super) fn diff(old: &Lines, new: &Lines, whitespace: Whitespace, cut: usize) -> Result<Vec<Hunk>, Stop> {
-    let (old, new) = (old.stand_in(cut, whitespace), new.stand_in(cut, whitespace));
-    let mut options = DiffOptions::new();
-    options.context_lines(0).interhunk_lines(0).indent_heuristic(true).force_text(true);
-    options.ignore_whitespace(whitespace == Whitespace::Ignored).max_size(-1);
-    let patch = Patch::from_buffers(&old, None, &new, None, Some(&mut options))?;
-    (0..patch.num_hunks())
-        .map(|index| {
-            let (hunk, _) = patch.hunk(index)?;
-            // A patch counts from 1, except that an empty side names the line before it.
-            let start = |start: u32, len: u32| if len == 0 { start } else { start - 1 };
-            Ok(Hunk {
-                old: start(hunk.old_start(), hunk.old_lines()),
-                old_len: hunk.old_lines(),
-                new: start(hunk.new_start(), hunk.new_lines()),
-                new_len: hunk.new_lines(),
-            })
-        })
-        .collect()
-}
-
-/// Git cuts off whole blocks of what both files end with, up to the end of the line they begin in.
-const BLOCK: usize = 1024;
-
-/// How many lines git cuts off the end of both, white space counted, before it diffs them. `None` if that depends on how much of
-/// two different lines is the same: then [`cut_of_files`] can tell.
-pub(super) fn cut(old: &Lines, new: &Lines) -> Option<usize> {
-    let same = old.numbers.iter().rev().zip(new.numbers.iter().rev()).take_while(|(a, b)| a == b).count();
-    let bytes: usize = old.sizes.iter().rev().take(same).map(|&size| size as usize).sum();
-    let differing = |lines: &Lines| Some(lines.sizes[lines.sizes.len().checked_sub(same + 1)?] as usize);
-    let at_most = differing(old).zip(differing(new)).map_or(0, |(a, b)| a.min(b));
-    (bytes % BLOCK + at_most < BLOCK).then(|| old.lines_within(bytes - bytes % BLOCK))
-}
-
-/// Likewise, from the files' bytes.
-pub(super) fn cut_of_files(old: &[u8], new: &[u8], lines: &Lines) -> usize {
-    let blocks = old.rchunks_exact(BLOCK).zip(new.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b).count();
-    lines.lines_within(blocks * BLOCK)
-}
-
 /// A version of a file as a diff sees it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lines {
     /// One number a line: equal lines, as the diff sees them, have equal numbers. That others have not is as
     /// good as certain: the numbers start from a secret.
-    numbers: Vec<u64>,
+    pub(super) numbers: Vec<u64>,
     /// In bytes, line ending included.
-    sizes: Vec<u32>,
+    pub(super) sizes: Vec<u32>,
     /// How far each is indented, in columns; [`BLANK`] if it is white space only.
     indents: Vec<u8>,
 }
@@ -219,14 +146,14 @@ impl Lines {
         }
     }
 
+    /// How long a line is, in bytes, and how far it is indented, in columns.
+    pub(super) fn spacing(&self, line: u32) -> Option<(u32, u8)> {
+        Some((*self.sizes.get(line as usize)?, *self.indents.get(line as usize)?))
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> u32 {
         u32::try_from(self.numbers.len()).unwrap_or(u32::MAX)
-    }
-
-    /// A number a line: equal lines, as the diff sees them, have equal numbers.
-    pub(super) fn numbers(&self) -> &[u64] {
-        &self.numbers
     }
 
     /// What it takes in memory, in bytes.
@@ -235,7 +162,7 @@ impl Lines {
     }
 
     /// How many lines at the end begin behind the line that the last `bytes` bytes begin in.
-    fn lines_within(&self, bytes: usize) -> usize {
+    pub(super) fn lines_within(&self, bytes: usize) -> usize {
         let sums = self.sizes.iter().rev().scan(0, |sum, &size| {
             *sum += size as usize;
             Some(*sum)
@@ -243,17 +170,16 @@ impl Lines {
         sums.take_while(|&sum| sum < bytes).count()
     }
 
-    /// A text without the last `cut` lines, of which a diff says what it says of the file.
-    fn stand_in(&self, cut: usize, whitespace: Whitespace) -> Vec<u8> {
+    /// Adds a text of those lines to `text`, of which a diff says what it says of the lines.
+    pub(super) fn stand_in(&self, range: std::ops::Range<usize>, whitespace: Whitespace, text: &mut Vec<u8>) {
         const TAB: u8 = 8;
-        let lines = self.numbers.len() - cut;
-        let mut text = Vec::with_capacity(lines * 12);
+        text.reserve(range.len() * 12);
         // What equals an empty line is written as one.
         let empty = match whitespace {
             Whitespace::Counts => number(b"\n"),
             Whitespace::Ignored => number(b""),
         };
-        for (line, &indent) in self.numbers[..lines].iter().zip(&self.indents) {
+        for (line, &indent) in self.numbers[range.clone()].iter().zip(&self.indents[range]) {
             if indent != BLANK {
                 text.extend(std::iter::repeat_n(b'\t', usize::from(indent / TAB)));
                 text.extend(std::iter::repeat_n(b' ', usize::from(indent % TAB)));
@@ -267,7 +193,6 @@ impl Lines {
             }
             text.push(b'\n');
         }
-        text
     }
 }
 
@@ -343,43 +268,6 @@ fn secret() -> u64 {
     *SECRET
 }
 
-/// What can be said of a line without a diff.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Certain {
-    /// It was there, at this line (0-based).
-    Was(u32),
-    /// It was not there.
-    New,
-}
-
-/// How many lines are tried as the one that no hunk can pass.
-const ANCHORS_TRIED: usize = 64;
-
-/// Where the newer file's `line` (0-based) was, if that is certain without a diff.
-pub(super) fn without_diff(old: &Lines, new: &Lines, line: u32) -> Option<Certain> {
-    let (old, new, line) = (&old.numbers[..], &new.numbers[..], line as usize);
-    let wanted = new.get(line)?;
-    let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
-    // What is uncertain begins behind the nearest line of the head that no hunk can pass upwards, ...
-    let blocks_upwards = |&at: &usize| !new[at + 1..].contains(&new[at]) && !old[at + 1..].contains(&new[at]);
-    let from = (0..head).rev().take(ANCHORS_TRIED).find(blocks_upwards).map_or(0, |at| at + 1);
-    if line < from {
-        return Some(Certain::Was(u32::try_from(line).ok()?));
-    }
-    // ... and ends before the nearest line of the tail that none can pass downwards. Counted from the end,
-    // that is the same place in both files.
-    let blocks_downwards = |&at: &usize| {
-        let (above, old_above) = (&new[..new.len() - at], &old[..old.len() - at]);
-        !above.contains(&new[above.len()]) && !old_above.contains(&new[above.len()])
-    };
-    let to = (1..=tail).rev().take(ANCHORS_TRIED).find(blocks_downwards).unwrap_or(0);
-    if line >= new.len() - to {
-        return Some(Certain::Was(u32::try_from(line + old.len() - new.len()).ok()?));
-    }
-    (!old[from..old.len() - to].contains(wanted)).then_some(Certain::New)
-}
-
 /// How many lines a file has, as git counts: a last line without a line ending is one.
 pub(super) fn count(file: &[u8]) -> u32 {
     let ended = file.iter().filter(|&&byte| byte == b'\n').count();
@@ -395,104 +283,6 @@ pub(super) fn split(file: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Wherever something is certain without a diff, the diff says the same.
-    #[test]
-    fn what_is_certain_is_what_the_diff_says() {
-        let mut seed = 1_u64;
-        let mut chance = move |end: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) % end
-        };
-        let words = [
-            "", "", "   ", "\t", "a", "b", " a", "}", "\tx", "x", "  \tx", "\x0c", " \x0cz", "y y", "yy",
-            "\r",
-        ];
-        let (mut certain, mut uncertain) = (0, 0);
-        for round in 0..1500 {
-            let line = |chance: &mut dyn FnMut(u64) -> u64| {
-                // Some rounds have few different lines, some have many.
-                let word = words[chance(words.len() as u64) as usize];
-                if round % 3 == 0 || chance(2) == 0 {
-                    format!("{word}\n")
-                } else {
-                    format!("{word}{}\n", chance(40))
-                }
-            };
-            let size = if round % 50 == 0 { 300 } else { chance(30) };
-            let old: Vec<String> = (0..size).map(|_| line(&mut chance)).collect();
-            let mut new = old.clone();
-            for _ in 0..=chance(2) {
-                let at = chance(new.len() as u64 + 1) as usize;
-                let end = (at + chance(5) as usize).min(new.len());
-                match chance(4) {
-                    0 => drop(new.drain(at..end)),
-                    1 => {
-                        let copied = new[at..end].to_vec();
-                        new.splice(at..at, copied);
-                    }
-                    _ => {
-                        let added: Vec<_> = (0..chance(4)).map(|_| line(&mut chance)).collect();
-                        new.splice(at..end, added);
-                    }
-                }
-            }
-            let (old, mut new) = (old.concat(), new.concat());
-            if chance(5) == 0 {
-                new.pop();
-            }
-            for whitespace in [Whitespace::Counts, Whitespace::Ignored] {
-                let hashed = |file: &str| Lines::of(file.as_bytes(), whitespace);
-                let (old_lines, new_lines) = (hashed(&old), hashed(&new));
-                assert_eq!(new_lines.numbers.len(), count(new.as_bytes()) as usize);
-                let by_bytes = cut_of_files(old.as_bytes(), new.as_bytes(), &old_lines);
-                let similar = Lines::of_similar(new.as_bytes(), old.as_bytes(), &old_lines, whitespace);
-                assert_eq!(similar, new_lines, "{old:?}\n{new:?}");
-                let similar = Lines::of_similar(old.as_bytes(), new.as_bytes(), &new_lines, whitespace);
-                assert_eq!(similar, old_lines, "{new:?}\n{old:?}");
-                let exact = |file: &str| Lines::of(file.as_bytes(), Whitespace::Counts);
-                let cut = cut(&exact(&old), &exact(&new)).unwrap_or(by_bytes);
-                assert_eq!(cut, by_bytes);
-                let hunks = diff(&old_lines, &new_lines, whitespace, cut).unwrap();
-                assert_eq!(hunks, plain_diff(old.as_bytes(), new.as_bytes(), whitespace), "{old:?}\n{new:?}");
-                for line in 0..count(new.as_bytes()) {
-                    let truth = older_line(&hunks, line).map_or(Certain::New, Certain::Was);
-                    match without_diff(&old_lines, &new_lines, line) {
-                        Some(said) => {
-                            assert_eq!(said, truth, "line {line}, {whitespace:?}\n{old:?}\n{new:?}");
-                            certain += 1;
-                        }
-                        None => uncertain += 1,
-                    }
-                }
-            }
-        }
-        assert!(certain > uncertain, "{certain} certain, {uncertain} not");
-    }
-
-    /// The diff of the files themselves.
-    fn plain_diff(old: &[u8], new: &[u8], whitespace: Whitespace) -> Vec<Hunk> {
-        let blocks = old.rchunks_exact(BLOCK).zip(new.rchunks_exact(BLOCK)).take_while(|(a, b)| a == b);
-        let tail = &old[old.len() - blocks.count() * BLOCK..];
-        let tail = tail.len() - tail.find_byte(b'\n').map_or(tail.len(), |end| end + 1);
-        // To libgit2, but not to git, form feeds are white space.
-        let plain = |file: &[u8]| file[..file.len() - tail].replace(b"\x0c", b"\x0e");
-        let (old, new) = (plain(old), plain(new));
-        let mut options = DiffOptions::new();
-        options.context_lines(0).indent_heuristic(true).force_text(true);
-        options.ignore_whitespace(whitespace == Whitespace::Ignored);
-        let patch = Patch::from_buffers(&old, None, &new, None, Some(&mut options)).unwrap();
-        let hunks = (0..patch.num_hunks()).map(|index| patch.hunk(index).unwrap().0);
-        let start = |start: u32, len: u32| if len == 0 { start } else { start - 1 };
-        hunks
-            .map(|hunk| Hunk {
-                old: start(hunk.old_start(), hunk.old_lines()),
-                old_len: hunk.old_lines(),
-                new: start(hunk.new_start(), hunk.new_lines()),
-                new_len: hunk.new_lines(),
-            })
-            .collect()
-    }
 
     #[test]
     fn lines_are_counted_like_git() {

@@ -29,18 +29,13 @@ pub(super) struct Located {
     pub(super) confidence: Confidence,
 }
 
-/// Finds the line of `asked` that `question` means. `tip` finds the newest commit of the tracked branch.
-pub(super) fn locate(
-    tracer: &Tracer<'_>,
-    asked: &Version,
-    question: &Question,
-    tip: impl FnOnce() -> Result<Option<Oid>, Stop>,
-) -> Result<Located, Stop> {
+/// Finds the line of `asked` that `question` means.
+pub(super) fn locate(tracer: &Tracer<'_>, asked: &Version, question: &Question) -> Result<Located, Stop> {
     let (line, basis) = (question.line.get() - 1, question.basis);
     let there = |confidence| Located { version: asked.clone(), line, confidence };
     let Some(text) = Text::of(question) else {
         return Ok(there(match basis {
-            Basis::Named => Confidence::High { why: "the report names the revision".to_owned() },
+            Basis::Named => Confidence::High { why: "it is known which revision ran".to_owned() },
             Basis::Tip => Confidence::Medium {
                 why: "neither a revision nor the source line was sent; the newest revision was looked at"
                     .to_owned(),
@@ -70,7 +65,7 @@ pub(super) fn locate(
         return Ok(Located { version: asked.clone(), line: found, confidence });
     }
     let mut searched = vec![asked.blob];
-    let tip = tip()?;
+    let tip = tracer.objects.handle.tip();
     let starts = [
         tip.filter(|&tip| tip != asked.commit).map(|tip| newest(tracer, asked, tip)),
         Some(Ok(Some(asked.clone()))),
@@ -109,9 +104,7 @@ pub(super) fn locate(
 /// The file as it is at `tip`, if it still goes by the same name.
 fn newest(tracer: &Tracer<'_>, asked: &Version, tip: Oid) -> Result<Option<Version>, Stop> {
     Ok(match version_at(tracer.objects, tip, asked.path.as_bstr())? {
-        Some(Node { kind: Kind::File, id }) => {
-            Some(Version { commit: tip, path: asked.path.clone(), blob: id })
-        }
+        Some(Node { kind: Kind::File, id }) => Some(Version { commit: tip, blob: id, ..asked.clone() }),
         _ => None,
     })
 }

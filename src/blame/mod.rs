@@ -7,8 +7,8 @@
 //! unless they are switched off, and with `-M` or `-C` where they are switched on.
 //!
 //! The tracer asks `commit_graph` which commits left the file alone, `renames` what it was called before,
-//! `lines` where a line was, and where a commit is to be `ignored`, `guess` what a line was; `moves`
-//! finds lines that were moved. `upkeep` has git write the commit-graphs that make it fast. `revision` reads commits out of what reports say. `mirror`
+//! `diff` where a line was (of files as it sees them: `lines`), and where a commit is to be `ignored`, `guess` what a
+//! line was; `moves` finds lines that were moved. `upkeep` has git write the commit-graphs that make it fast. `revision` reads commits out of what reports say. `mirror`
 //! keeps copies of repositories that are elsewhere; both run git by `program`.
 //!
 //! Pitfalls: objects are named by their content, so what is remembered of them holds for ever, but
@@ -21,6 +21,7 @@ mod authors;
 mod cache;
 mod change;
 mod commit_graph;
+mod diff;
 mod guess;
 mod ignored;
 mod lines;
@@ -34,6 +35,7 @@ mod renames;
 mod repository;
 mod revision;
 mod tracer;
+mod tracked;
 mod types;
 mod upkeep;
 
@@ -52,8 +54,9 @@ use tokio::sync::{Semaphore, watch};
 pub use change::{Change, ChangedLine, Fate};
 pub use ignored::BrokenLine;
 pub use moves::Moves;
-pub use repository::{Branch, BranchPattern, Repository};
+pub use repository::{Branch, BranchPattern, NO_REPOSITORY, Repository, pass_over_unreachable_settings};
 pub use revision::{Resolved, RevisionHints};
+pub use tracked::Tracked;
 pub use types::*;
 
 use cache::Cache;
@@ -103,8 +106,6 @@ impl Default for Settings {
 
 /// How long an answer stands: by then a mailmap may have changed.
 const ANSWER_AGE: Duration = Duration::from_secs(3600);
-/// Symbolic links followed from one path.
-const LINKS_FOLLOWED: usize = 5;
 /// Lines of source shown on either side of a line.
 const SOURCE_AROUND: u32 = 5;
 /// Characters of a line of source shown.
@@ -146,17 +147,6 @@ type Answer = Result<Arc<Blame>, BlameError>;
 struct Remembered {
     answer: Answer,
     until: Instant,
-}
-
-/// What a revision tracks. Paths ascend by their bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tracked {
-    /// Regular files.
-    pub files: Arc<Vec<BString>>,
-    /// Symbolic links that lead to a tracked file, and where to.
-    pub links: Vec<(BString, BString)>,
-    /// Folders that belong to another repository, and the commit of it that belongs there.
-    pub submodules: Vec<(BString, CommitId)>,
 }
 
 /// How often something was remembered, and how often it had to be found out, since the start.
@@ -416,7 +406,7 @@ impl Blamer {
     }
 
     fn work_out(&self, objects: &Objects<'_>, revision: Oid, question: &Question) -> Result<Answer, Stop> {
-        let asked = match file_at(objects, revision, question)? {
+        let asked = match tracked::file_at(objects, revision, question)? {
             Ok(version) => version,
             Err(error) => return Ok(Err(error)),
         };
@@ -424,10 +414,7 @@ impl Blamer {
         let whitespace = if settings.ignore_whitespace { Whitespace::Ignored } else { Whitespace::Counts };
         let ignored = settings.ignore_revisions.then(|| Ignored::read(objects, revision)).transpose()?;
         let tracer = Tracer::new(objects, &self.0.memory, whitespace, settings.moves, ignored);
-        let branch =
-            self.opened(&question.repository).ok().and_then(|opened| opened.settings.branch.as_ref());
-        let tip = || Ok(revision::tip(objects.handle, branch)?.map(|(id, _)| id));
-        let located = locate::locate(&tracer, &asked, question, tip)?;
+        let located = locate::locate(&tracer, &asked, question)?;
 
         let file = objects.blob(located.version.blob)?;
         let lines = lines::count(&file);
@@ -449,6 +436,7 @@ impl Blamer {
             summary,
             boundary: end.boundary,
             skipped: end.skipped.into_iter().map(commit_id).collect(),
+            respaced: end.respaced.into_iter().map(commit_id).collect(),
             moved: end.moved.iter().map(moved).collect(),
             source: excerpt(&file, located.line),
             confidence: located.confidence,
@@ -496,96 +484,6 @@ impl Blamer {
             Ok(Err(BlameError::NoRevision { name, revision }))
         })?
     }
-}
-
-impl Tracked {
-    fn of(objects: &Objects<'_>, root: Oid) -> Result<Self, Stop> {
-        let (mut files, mut targets, mut submodules) = (Vec::new(), Vec::new(), Vec::new());
-        objects::walk_tree(objects, root, BStr::new(""), &mut |path, node: Node| match node.kind {
-            Kind::Symlink => targets.push((path, node.id)),
-            Kind::Submodule => submodules.push((path, commit_id(node.id))),
-            Kind::File | Kind::Folder => files.push(path),
-        })?;
-        files.sort();
-        submodules.sort();
-        let mut links = Vec::new();
-        for (path, id) in targets {
-            if let Some(target) = follow(path.as_bstr(), &objects.blob(id)?)
-                && files.binary_search(&target).is_ok()
-            {
-                links.push((path, target));
-            }
-        }
-        links.sort();
-        Ok(Self { files: Arc::new(files), links, submodules })
-    }
-
-    fn bytes(&self) -> usize {
-        let paths = self.files.iter().chain(self.submodules.iter().map(|(path, _)| path));
-        let links = self.links.iter().flat_map(|(path, target)| [path, target]);
-        paths.chain(links).map(|path| size_of::<BString>() + path.len()).sum()
-    }
-}
-
-/// The file that `question` names, symbolic links followed.
-fn file_at(
-    objects: &Objects<'_>,
-    commit: Oid,
-    question: &Question,
-) -> Result<Result<Version, BlameError>, Stop> {
-    let no_path = |hint: String| {
-        Ok(Err(BlameError::NoPath { path: question.path.clone(), revision: question.revision.clone(), hint }))
-    };
-    let root = objects.commit(commit)?.tree;
-    let mut path = question.path.clone();
-    for _ in 0..=LINKS_FOLLOWED {
-        match objects.find(root, path.as_bstr())? {
-            Some(Node { kind: Kind::File, id }) => {
-                return Ok(Ok(Version { commit, path: Arc::new(path), blob: id }));
-            }
-            Some(Node { kind: Kind::Folder, .. }) => return no_path("it is a folder".to_owned()),
-            Some(Node { kind: Kind::Submodule, .. }) => return no_path("it is a submodule".to_owned()),
-            Some(Node { kind: Kind::Symlink, id }) => {
-                let target = objects.blob(id)?;
-                let Some(next) = follow(path.as_bstr(), &target) else {
-                    let target = target.as_bstr();
-                    return no_path(format!("it is a symbolic link to {target}, outside of the repository"));
-                };
-                path = next;
-            }
-            None => {
-                for at in path.find_iter("/") {
-                    let above = path[..at].as_bstr();
-                    match objects.find(root, above)? {
-                        Some(Node { kind: Kind::Submodule, .. }) => {
-                            return no_path(format!("it lies in the submodule {above}"));
-                        }
-                        Some(Node { kind: Kind::Folder, .. }) => {}
-                        _ => return no_path(format!("there is no folder {above}")),
-                    }
-                }
-                return no_path("there is nothing of that name".to_owned());
-            }
-        }
-    }
-    no_path("symbolic links lead round in a circle".to_owned())
-}
-
-/// Where the symbolic link at `link` leads, if it stays inside of the repository.
-fn follow(link: &BStr, target: &[u8]) -> Option<BString> {
-    if target.starts_with(b"/") {
-        return None;
-    }
-    let mut parts: Vec<&[u8]> = link.split_str("/").collect();
-    parts.pop();
-    for part in target.split_str("/") {
-        match part {
-            b"" | b"." => {}
-            b".." => drop(parts.pop()?),
-            name => parts.push(name),
-        }
-    }
-    Some(bstr::join("/", parts).into())
 }
 
 /// The lines around `line` (0-based).

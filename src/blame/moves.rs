@@ -13,12 +13,13 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 use git2::Oid;
 
-use super::lines::{self, Hunk, Lines};
+use super::diff::{self, Hunk};
+use super::lines::Lines;
 use super::objects::{Kind, Stop};
-use super::renames::{self, Wanted};
+use super::renames::{self, Source, Wanted};
 use super::tracer::{Step, Tracer, Version};
 
 /// How many letters and digits of a run must be found in an older version of the same file.
@@ -214,7 +215,7 @@ impl<'t, 'h> Asked<'t, 'h> {
         let file = &text.file[text.starts[from]..text.starts[to]];
         let lines = text.lines.part(from..to);
         let mut letters: HashMap<u64, usize> = HashMap::new();
-        for (at, &number) in (from..).zip(lines.numbers()) {
+        for (at, &number) in (from..).zip(&lines.numbers) {
             *letters.entry(number).or_default() += text.letters[at + 1] - text.letters[at];
         }
         let mut best: Option<(usize, Found)> = None;
@@ -223,14 +224,14 @@ impl<'t, 'h> Asked<'t, 'h> {
             let older = self.tracer.lines(source.blob)?;
             // A diff is only worth it where all lines that both have are enough.
             let both: HashSet<u64> =
-                older.numbers().iter().filter(|number| letters.contains_key(number)).copied().collect();
+                older.numbers.iter().filter(|number| letters.contains_key(number)).copied().collect();
             let at_most = 1 + both.iter().map(|number| letters[number]).sum::<usize>();
             if at_most < best.as_ref().map_or(enough + 1, |(most, _)| *most) {
                 continue;
             }
             let bytes = self.tracer.objects.passing_blob(source.blob)?;
-            let cut = lines::cut_of_files(bytes.data(), file, &older);
-            let hunks = lines::diff(&older, &lines, self.tracer.whitespace, cut)?;
+            let cut = diff::cut_of_files(bytes.data(), file, &older);
+            let hunks = diff::diff(&older, &lines, self.tracer.whitespace, cut)?;
             for (new, old, len) in between(&hunks, run.len) {
                 let part = run.part(run.here + new, run.here + new + len);
                 let score = self.letters(part)?;
@@ -249,9 +250,14 @@ impl<'t, 'h> Asked<'t, 'h> {
         let old = objects.commit(parent)?.tree;
         let files = renames::sources(objects, old, new, Wanted::Changed)?;
         let files =
-            files.into_iter().filter(|file| file.kind == Kind::File && Some(file.path.as_bstr()) != but);
-        let version = |path: BString, blob| Version { commit: parent, path: Arc::new(path), blob };
-        Ok(files.map(|file| version(file.path, file.id)).collect())
+            files.into_iter().filter(|file| file.kind != Kind::Submodule && Some(file.path.as_bstr()) != but);
+        let version = |file: Source| Version {
+            commit: parent,
+            path: Arc::new(file.path),
+            blob: file.id,
+            kind: file.kind,
+        };
+        Ok(files.map(version).collect())
     }
 
     /// How many letters and digits a run has, and one, as git counts.

@@ -200,8 +200,25 @@ impl<'h> Objects<'h> {
         Ok(bytes)
     }
 
+    /// In words; of a clone that left objects where it came from, that this is what it is.
+    fn unreadable(&self, error: git2::Error) -> Stop {
+        let promised = || {
+            let config = self.handle.git.config().ok()?;
+            let mut settings =
+                config.entries(Some(r"^(remote\..*\.promisor|extensions\.partialclone)$")).ok()?;
+            settings.next().map(drop)
+        };
+        if error.code() == git2::ErrorCode::NotFound && promised().is_some() {
+            let path = self.handle.git.path().display();
+            return Stop::Unreadable(format!(
+                "{path} is a partial clone, and lacks what has to be read: git fetch --refetch --no-filter completes it"
+            ));
+        }
+        error.into()
+    }
+
     fn load(&self, id: Oid, kind: ObjectType) -> Result<OdbObject<'_>, Stop> {
-        let object = self.odb.read(id)?;
+        let object = self.odb.read(id).map_err(|error| self.unreadable(error))?;
         if object.kind() != kind {
             return Err(Stop::Unreadable(format!("object {id} is a {}, not a {kind}", object.kind())));
         }

@@ -39,25 +39,25 @@ pub(super) enum Wanted {
     Changed,
 }
 
-/// What `path` (with content `id`, below the tree `new`) was called below the tree `old`, which has no
-/// such path.
+/// What `path` (which is `node` below the tree `new`) was called below the tree `old`, which has no such path.
 pub(super) fn find(
     objects: &Objects<'_>,
-    old: Oid,
-    new: Oid,
+    (old, new): (Oid, Oid),
     path: &BStr,
-    id: Oid,
+    node: Node,
 ) -> Result<Option<(BString, Oid)>, Stop> {
     let sources = sources(objects, old, new, Wanted::Deleted)?;
-    let found = match identical(&sources, path, id) {
+    let found = match identical(&sources, path, node) {
         Some(source) => Some(source),
-        None => similar(objects, &sources, path, id)?,
+        // A link is never like another one.
+        None if node.kind != Kind::File => None,
+        None => similar(objects, &sources, path, node.id)?,
     };
     Ok(found.map(|source| (source.path.clone(), source.id)))
 }
 
-fn identical<'s>(sources: &'s [Source], path: &BStr, id: Oid) -> Option<&'s Source> {
-    let mut same = sources.iter().filter(|source| source.id == id && source.kind == Kind::File);
+fn identical<'s>(sources: &'s [Source], path: &BStr, Node { kind, id }: Node) -> Option<&'s Source> {
+    let mut same = sources.iter().filter(|source| source.id == id && source.kind == kind);
     let first = same.clone().next()?;
     Some(
         same.by_ref()

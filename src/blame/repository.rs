@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use super::commit_graph::CommitGraph;
 use super::ignored::{BrokenLine, Ignored};
 use super::mailmap::Mailmap;
 use super::objects::Stop;
-use super::upkeep;
+use super::{revision, upkeep};
 
 /// A repository to ask, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,20 @@ fn natural(name: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Has libgit2 pass over its user's settings where they cannot be reached, as git does: the HOME of a service may
+/// be a folder that it may not enter. To be called before there is a second thread.
+#[expect(unsafe_code, reason = "libgit2 keeps where it looks in a variable of its own")]
+pub fn pass_over_unreachable_settings() {
+    let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else { return };
+    let missing = |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    if std::fs::metadata(home.join(".gitconfig")).is_err_and(|error| !missing(&error)) {
+        // SAFETY: nobody else uses libgit2 as yet. If it fails, opening a repository will say what is wrong.
+        let _ = unsafe { git2::opts::set_search_path(git2::ConfigLevel::Global, "") };
+    }
+}
+
+/// What is said where there is none.
+pub const NO_REPOSITORY: &str = "no git repository is there";
 /// How long a handle is used before it is opened anew.
 const HANDLE_AGE: Duration = Duration::from_secs(60);
 /// Broken lines of a repository that are told of.
@@ -123,6 +138,7 @@ pub(super) struct Opened {
 pub(super) struct Handle {
     pub(super) git: git2::Repository,
     pub(super) overrides: Overrides,
+    branch: Option<Branch>,
     /// Only where objects are just what is stored: the graph knows of nothing else.
     pub(super) graph: Option<Arc<CommitGraph>>,
     /// By revision asked at. As old as the handle at most.
@@ -168,6 +184,7 @@ impl Opened {
             None => {
                 let mut handle = Handle::open(&self.settings.path)?;
                 handle.graph = self.graph(&handle);
+                handle.branch.clone_from(&self.settings.branch);
                 handle.told = Arc::clone(&self.told);
                 handle
             }
@@ -236,7 +253,7 @@ impl Handle {
         });
         let git = git2::Repository::discover(path).map_err(|error| {
             let reason = match error.code() {
-                git2::ErrorCode::NotFound => "no git repository is there".to_owned(),
+                git2::ErrorCode::NotFound => NO_REPOSITORY.to_owned(),
                 git2::ErrorCode::Owner => {
                     "it belongs to another user; git config --global --add safe.directory allows it"
                         .to_owned()
@@ -252,6 +269,7 @@ impl Handle {
         Ok(Self {
             git,
             overrides,
+            branch: None,
             graph: None,
             mailmaps: RefCell::default(),
             ignored: RefCell::default(),
@@ -271,6 +289,11 @@ impl Handle {
     /// The commit that is checked out, or would be.
     pub(super) fn head(&self) -> Option<Oid> {
         Some(self.git.head().ok()?.peel_to_commit().ok()?.id())
+    }
+
+    /// The newest commit of the tracked branch. One that cannot be read is as good as none.
+    pub(super) fn tip(&self) -> Option<Oid> {
+        Some(revision::tip(self, self.branch.as_ref()).ok()??.0)
     }
 
     /// The lists of commits to ignore that git's settings name.

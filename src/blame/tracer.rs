@@ -24,19 +24,23 @@ use git2::{OdbObject, Oid};
 
 use super::cache::Cache;
 use super::commit_graph::PathKeys;
+use super::diff::{self, Hunk, Unsure};
 use super::guess;
 use super::ignored::Ignored;
-use super::lines::{self, Certain, Hunk, Lines, Whitespace};
+use super::lines::{Lines, Whitespace};
 use super::moves::{Asked, Moves, Run};
 use super::objects::{Kind, Node, Objects, Stop};
 use super::renames;
 
-/// A version of a file: what it was called and held, at one commit.
+/// A version of a file: what it was called and held, at one commit. Of a symbolic link, which moved lines may
+/// come from, the text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Version {
     pub(super) commit: Oid,
     pub(super) path: Arc<BString>,
     pub(super) blob: Oid,
+    /// A file, or a symbolic link: what was the other one is no older version of it.
+    pub(super) kind: Kind,
 }
 
 /// The commit that made a version of a file what it is, and what the file was before.
@@ -59,6 +63,8 @@ pub(super) struct End {
     pub(super) boundary: bool,
     /// The commits ignored on the way, newest first.
     pub(super) skipped: Vec<Oid>,
+    /// Those that changed white space of the line alone, newest first, where that is passed over.
+    pub(super) respaced: Vec<Oid>,
     /// Where it was moved or copied on the way, newest first.
     pub(super) moved: Vec<Move>,
 }
@@ -72,14 +78,38 @@ pub(super) struct Move {
     pub(super) from: (Version, u32),
 }
 
+/// One commit passed on the way back.
+struct Passed {
+    commit: Oid,
+    /// The content that it made, and the line there.
+    newer: (Oid, u32),
+    /// What that was made from.
+    older: (Oid, u32),
+}
+
+impl Passed {
+    fn by(step: &Step, line: u32, older: (Oid, u32)) -> Self {
+        Self { commit: step.changed.commit, newer: (step.changed.blob, line), older }
+    }
+}
+
 /// What walks have found out, for the next one.
 pub(super) struct Memory {
     /// By repository, commit and path: the answer is the same for every commit with that version.
     steps: Cache<(u64, Oid, Arc<BString>), Arc<Step>>,
     /// By old and new content.
-    diffs: Cache<(Oid, Oid, Whitespace), Arc<[Hunk]>>,
+    diffs: Cache<(Oid, Oid, Whitespace), Known>,
     /// By content.
     lines: Cache<(Oid, Whitespace), Arc<Lines>>,
+}
+
+/// What is known of the difference between two contents.
+#[derive(Debug, Clone)]
+enum Known {
+    /// All of it.
+    Hunks(Arc<[Hunk]>),
+    /// Which lines are certainly not in it.
+    But(Unsure),
 }
 
 impl Memory {
@@ -127,11 +157,12 @@ impl<'h> Tracer<'h> {
             Moves::InFile | Moves::InCommit => Some(Run::whole(self.lines(version.blob)?.count())),
         };
         let (mut version, mut line) = (version.clone(), line);
-        let (mut skipped, mut moved) = (Vec::new(), Vec::new());
+        let (mut skipped, mut moved, mut passed) = (Vec::new(), Vec::new(), Vec::new());
         'walk: loop {
             let step = self.step(&version)?;
             for parent in &step.parents {
                 if let Some(older) = self.older_line(parent.blob, step.changed.blob, line, run.as_mut())? {
+                    passed.push(Passed::by(&step, line, (parent.blob, older)));
                     (version, line) = (parent.clone(), older);
                     continue 'walk;
                 }
@@ -140,6 +171,7 @@ impl<'h> Tracer<'h> {
             if self.ignored.as_ref().is_some_and(|ignored| ignored.commits.contains(&commit)) {
                 for parent in &step.parents {
                     if let Some(older) = self.guess(parent.blob, step.changed.blob, line, run.as_mut())? {
+                        passed.push(Passed::by(&step, line, (parent.blob, older)));
                         (version, line) = (parent.clone(), older);
                         skipped.push(commit);
                         continue 'walk;
@@ -150,12 +182,41 @@ impl<'h> Tracer<'h> {
                 && let Some(from) = asked.find(self.moves, &step, run, line)?
             {
                 let to = (step.changed.clone(), line);
+                passed.push(Passed::by(&step, line, (from.0.blob, from.1)));
                 (version, line) = from.clone();
                 moved.push(Move { to, from });
                 continue 'walk;
             }
-            return Ok(End { version: step.changed.clone(), line, boundary: step.boundary, skipped, moved });
+            let mut respaced = Vec::new();
+            if self.whitespace == Whitespace::Ignored {
+                self.respaced(&passed, &mut respaced)?;
+                respaced.retain(|commit| !skipped.contains(commit));
+            }
+            let version = step.changed.clone();
+            return Ok(End { version, line, boundary: step.boundary, skipped, respaced, moved });
         }
+    }
+
+    /// Adds the commits of `passed` that changed how the line is spaced. Where both ends are spaced alike, none is
+    /// looked for between them.
+    fn respaced(&self, passed: &[Passed], found: &mut Vec<Oid>) -> Result<(), Stop> {
+        let (Some(newest), Some(oldest)) = (passed.first(), passed.last()) else { return Ok(()) };
+        if self.spacing(newest.newer)? == self.spacing(oldest.older)? {
+            return Ok(());
+        }
+        if let [one] = passed {
+            found.push(one.commit);
+            return Ok(());
+        }
+        let (newer, older) = passed.split_at(passed.len() / 2);
+        self.respaced(newer, found)?;
+        self.respaced(older, found)
+    }
+
+    /// How long a line of a content is, and how far it is indented: by that, those are told apart that differ in
+    /// white space alone.
+    fn spacing(&self, (blob, line): (Oid, u32)) -> Result<Option<(u32, u8)>, Stop> {
+        Ok(self.lines(blob)?.spacing(line))
     }
 
     /// The commit that made `version` what it is, with what it was made from.
@@ -182,7 +243,9 @@ impl<'h> Tracer<'h> {
                 let parent = self.objects.commit(id)?;
                 trees.push(parent.tree);
                 let found = self.objects.find(parent.tree, version.path.as_bstr())?;
-                let Some(Node { kind: Kind::File, id: blob }) = found else { continue };
+                let Some(Node { id: blob, .. }) = found.filter(|node| node.kind == version.kind) else {
+                    continue;
+                };
                 if blob == version.blob {
                     version.commit = self.objects.pass_over_unchanged(id, &keys);
                     commit =
@@ -191,7 +254,7 @@ impl<'h> Tracer<'h> {
                 }
                 // A parent with the content of one before it has nothing to add.
                 if parents.iter().flatten().all(|before| before.blob != blob) {
-                    parents[slot] = Some(Version { commit: id, path: Arc::clone(&version.path), blob });
+                    parents[slot] = Some(Version { commit: id, blob, ..version.clone() });
                 }
             }
             for (slot, &id) in commit.parents.iter().enumerate() {
@@ -199,7 +262,7 @@ impl<'h> Tracer<'h> {
                     continue;
                 }
                 let Some((path, blob)) = self.renamed(&version, commit.tree, trees[slot])? else { continue };
-                let renamed = Version { commit: id, path: Arc::new(path), blob };
+                let renamed = Version { commit: id, path: Arc::new(path), blob, kind: version.kind };
                 if blob == version.blob {
                     return self.find_step(renamed);
                 }
@@ -217,9 +280,12 @@ impl<'h> Tracer<'h> {
         // Where anything but a folder stands at the path, the file was not added but changed its kind.
         match self.objects.find(old, version.path.as_bstr())? {
             Some(Node { kind: Kind::File | Kind::Symlink | Kind::Submodule, .. }) => Ok(None),
-            None | Some(Node { kind: Kind::Folder, .. }) => {
-                renames::find(self.objects, old, new, version.path.as_bstr(), version.blob)
-            }
+            None | Some(Node { kind: Kind::Folder, .. }) => renames::find(
+                self.objects,
+                (old, new),
+                version.path.as_bstr(),
+                Node { kind: version.kind, id: version.blob },
+            ),
         }
     }
 
@@ -230,16 +296,27 @@ impl<'h> Tracer<'h> {
             return Ok(run.follow(&self.hunks(old, new)?, line));
         }
         let key = (old, new, self.whitespace);
-        if let Some(hunks) = self.memory.diffs.get(&key) {
-            return Ok(lines::older_line(&hunks, line).ok());
+        let known = match self.memory.diffs.get(&key) {
+            Some(Known::Hunks(hunks)) => return Ok(diff::older_line(&hunks, line).ok()),
+            Some(Known::But(unsure)) => Some(unsure),
+            None => None,
+        };
+        if let Some(older) = known.and_then(|unsure| unsure.older_line(line)) {
+            return Ok(Some(older));
         }
         let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
-        match lines::without_diff(&old_lines, &new_lines, line) {
-            Some(Certain::Was(older)) => return Ok(Some(older)),
-            Some(Certain::New) => return Ok(None),
-            None => {}
+        let unsure = known.unwrap_or_else(|| {
+            let unsure = Unsure::between(&old_lines, &new_lines);
+            self.memory.diffs.insert(key, Known::But(unsure), size_of::<Known>());
+            unsure
+        });
+        if let Some(older) = unsure.older_line(line) {
+            return Ok(Some(older));
         }
-        Ok(lines::older_line(&self.hunks(old, new)?, line).ok())
+        if unsure.is_new(&old_lines, &new_lines, line) {
+            return Ok(None);
+        }
+        Ok(diff::older_line(&self.hunks(old, new)?, line).ok())
     }
 
     /// The line of the content `old` that `line` of `new` was made of, if that can be guessed.
@@ -257,24 +334,24 @@ impl<'h> Tracer<'h> {
 
     fn hunks(&self, old: Oid, new: Oid) -> Result<Arc<[Hunk]>, Stop> {
         let key = (old, new, self.whitespace);
-        if let Some(hunks) = self.memory.diffs.get(&key) {
+        if let Some(Known::Hunks(hunks)) = self.memory.diffs.get(&key) {
             return Ok(hunks);
         }
         let (old_lines, new_lines) = (self.lines(old)?, self.lines(new)?);
         // Where white space is ignored, equal numbers do not mean equal bytes.
         let by_lines = match self.whitespace {
-            Whitespace::Counts => lines::cut(&old_lines, &new_lines),
+            Whitespace::Counts => diff::cut(&old_lines, &new_lines),
             Whitespace::Ignored => None,
         };
         let cut = match by_lines {
             Some(cut) => cut,
             None => {
                 let (old, new) = (self.objects.passing_blob(old)?, self.objects.passing_blob(new)?);
-                lines::cut_of_files(old.data(), new.data(), &old_lines)
+                diff::cut_of_files(old.data(), new.data(), &old_lines)
             }
         };
-        let hunks: Arc<[Hunk]> = lines::diff(&old_lines, &new_lines, self.whitespace, cut)?.into();
-        self.memory.diffs.insert(key, Arc::clone(&hunks), size_of_val(&*hunks));
+        let hunks: Arc<[Hunk]> = diff::diff(&old_lines, &new_lines, self.whitespace, cut)?.into();
+        self.memory.diffs.insert(key, Known::Hunks(Arc::clone(&hunks)), size_of_val(&*hunks));
         Ok(hunks)
     }
 

@@ -151,6 +151,9 @@ pub struct Blame {
     /// Commits that changed the line and were passed over on purpose (ignored revisions), newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<CommitId>,
+    /// Commits that changed nothing of the line but its white space, newest first, where that is passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub respaced: Vec<CommitId>,
     /// Where commits moved or copied the line from, newest first, if such lines are followed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<Moved>,
@@ -198,7 +201,7 @@ pub struct SourceLine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "level", rename_all = "snake_case")]
 pub enum Confidence {
-    /// The report named its revision, or the source text of the frame is the line's.
+    /// The report, or a deploy, named its revision, or the source text of the frame is the line's.
     High {
         /// In words, for the mail and `explain`.
         why: String,

@@ -14,7 +14,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
 use crate::blame::{
-    Basis, Blame, BlameError, Blamer, CommitId, Moved, Moves, Question, Repository, Settings,
+    Basis, Blame, BlameError, Blamer, CommitId, Moved, Moves, NO_REPOSITORY, Question, Repository, Settings,
 };
 
 /// Shows who last changed a line, and in which commit, path and line of back then.
@@ -85,6 +85,7 @@ struct Answer<'a> {
     author_time: String,
     summary: &'a str,
     skipped: Vec<&'a str>,
+    respaced: Vec<&'a str>,
     moved: Vec<Step<'a>>,
     boundary: bool,
     asked: Asked<'a>,
@@ -281,6 +282,9 @@ fn text(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> 
     for skipped in &blame.skipped {
         writeln!(out, "    passed over {}", skipped.short())?;
     }
+    for respaced in &blame.respaced {
+        writeln!(out, "    passed over {}, which changed white space alone", respaced.short())?;
+    }
     for moved in &blame.moved {
         writeln!(out, "    {moved}")?;
     }
@@ -298,6 +302,7 @@ fn json(asked: &Question, blame: &Blame, micros: u128, out: &mut impl Write) -> 
         author_time: blame.author.time.to_string(),
         summary: &blame.summary,
         skipped: blame.skipped.iter().map(|commit| commit.0.as_str()).collect(),
+        respaced: blame.respaced.iter().map(|commit| commit.0.as_str()).collect(),
         moved: blame.moved.iter().map(Step::of).collect(),
         boundary: blame.boundary,
         asked: Asked { path: &asked.path.to_str_lossy(), line: asked.line.get(), commit: &asked.revision.0 },
@@ -343,6 +348,7 @@ fn describe(error: &BlameError, args: &Arguments) -> String {
 
 fn hint(error: &BlameError) -> Option<&'static str> {
     Some(match error {
+        BlameError::Repository { reason, .. } if !reason.ends_with(NO_REPOSITORY) => return None,
         BlameError::Repository { .. } | BlameError::UnknownRepository { .. } => {
             "say where the repository is with --repository DIR"
         }

@@ -148,6 +148,9 @@ fn in_words(report: &Report, explanation: &Explanation) -> String {
             for skipped in &blame.skipped {
                 let _ = writeln!(out, "passed by {} (an ignored revision)", skipped.short());
             }
+            for respaced in &blame.respaced {
+                let _ = writeln!(out, "passed by {} (it changed white space alone)", respaced.short());
+            }
             for moved in &blame.moved {
                 let _ = writeln!(out, "moved     {}", plain(&moved.to_string()));
             }

@@ -135,6 +135,7 @@ struct Place {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::blame::pass_over_unreachable_settings();
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Configure(arguments) => configure::run(*arguments),

@@ -141,6 +141,7 @@ pub(crate) fn fault() -> FaultNotice {
             summary: "Seasonal discounts, looked up by code".to_owned(),
             boundary: false,
             skipped: vec![CommitId("7d11f0aa52c94be3c5f27a6be2a6d3b8cf0e4411".to_owned())],
+            respaced: Vec::new(),
             moved: Vec::new(),
             source: source.iter().map(|&(number, text)| SourceLine { number, text: text.to_owned() }).collect(),
             confidence: Confidence::Medium { why: "the report named no revision".to_owned() },
