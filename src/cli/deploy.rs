@@ -36,10 +36,11 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     let address = arguments.server.address()?;
     let revision = match discover(&arguments.repository) {
         Ok(path) => {
-            let repository = Repository { name: "repository".to_owned(), path, branch: None };
+            let name = path.display().to_string();
+            let repository = Repository { name: name.clone(), path, branch: None };
             let blamer = Blamer::new(vec![repository], Settings::default());
             let named = arguments.revision.as_deref().unwrap_or("HEAD");
-            blamer.parse_revision("repository", named).map_err(Failure::wrong)?.0
+            blamer.parse_revision(&name, named).map_err(Failure::wrong)?.0
         }
         // What was deployed need not have its history with it.
         Err(error) => arguments.revision.clone().ok_or_else(|| {
