@@ -1,19 +1,33 @@
-//! How fast blame is, as ratios to the `git` program and to libgit2's own blame on the same lines, in one
-//! run on one machine. `cargo bench --bench blame -- [LINES]`.
+//! Whether blame is what the `git` program says, and how fast it is: as ratios to the `git` program and to libgit2's
+//! own blame on the same lines, in one run on one machine. And what memory a daemon takes for it.
+//! `cargo bench --bench blame -- [LINES]`.
 //!
 //! The histories are bundles in `$BLAMED_SHARED/repos`, else `../shared/repos` beside the checkout. Git
 //! has a commit-graph with changed-path filters, as it has where it is well kept.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a program that prints figures")]
 
+#[path = "../tests/support/daemon.rs"]
+mod daemon;
+#[path = "../tests/support/story.rs"]
+mod story;
 #[path = "../tests/support/git.rs"]
 mod support;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use blamed::blame::{Question, Settings};
+use blamed::blame::{Moves, Question, Settings};
 use bstr::{BString, ByteSlice};
-use support::{Chance, Repo, blamer, bundle, git, question};
+use daemon::Daemon;
+use story::Agreement;
+use support::{Chance, Expected, Repo, blamer, bundle, git, question};
+
+/// Of each history, all lines of so many files are compared with git's, and so many random ones.
+const FILES: usize = 200;
+const RANDOM_LINES: usize = 10_000;
+/// Histories that chance writes, of which all lines are compared.
+const HISTORIES: u64 = 60;
 
 fn main() {
     let lines = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(60);
@@ -23,8 +37,106 @@ fn main() {
             repo.run(&["commit-graph", "write", "--reachable", "--changed-paths"]);
             measure(name, &repo, lines, &[]);
             measure(name, &repo, lines, &["-w"]);
+            for flags in [&[][..], &["-w"], &["-M"], &["-C"]] {
+                let agreement = agree(name, &repo, flags);
+                show(
+                    &format!("{name}, flags {flags:?}, all lines of {FILES} files and random ones"),
+                    &agreement,
+                );
+            }
+            memory(name, &repo);
         }
     }
+    let mut generated = Agreement::default();
+    for seed in 0..HISTORIES {
+        let Agreement { lines, differing } = story::agreement(1_000_000 + seed);
+        generated.lines += lines;
+        generated.differing.extend(differing);
+    }
+    show(&format!("{HISTORIES} generated histories, all flags"), &generated);
+}
+
+/// Says how many lines agree, and names those that do not.
+fn show(what: &str, Agreement { lines, differing }: &Agreement) {
+    println!("{what}: {} of {lines} lines differ from git's", differing.len());
+    differing.iter().for_each(|line| println!("  {line}"));
+}
+
+/// Compares all lines of random files, and random lines of all files.
+fn agree(name: &str, repo: &Repo, flags: &[&str]) -> Agreement {
+    let moves = match flags {
+        ["-M"] => Moves::InFile,
+        ["-C"] => Moves::InCommit,
+        _ => Moves::Unfollowed,
+    };
+    let ignore_whitespace = flags.contains(&"-w");
+    let settings = Settings { ignore_whitespace, ignore_revisions: false, moves, ..Settings::default() };
+    let blamer = blamer(repo.path(), settings);
+    let tip = repo.git.head().unwrap().peel_to_commit().unwrap();
+    let files = texts(repo, &tip);
+    let mut said: HashMap<&BString, Vec<Expected>> = HashMap::new();
+    let mut agreement = Agreement::default();
+    let mut compare = |path: &BString, number: usize, expected: &[Expected]| {
+        let line = (tip.id(), path.as_bstr(), u32::try_from(number).unwrap());
+        agreement.compare_line(&blamer, line, &expected[number - 1], || format!("{name} {flags:?}"));
+    };
+    let mut chance = Chance(31);
+    let mut left: Vec<usize> = (0..files.len()).collect();
+    for _ in 0..FILES.min(files.len()) {
+        let (path, lines) = &files[left.swap_remove(chance.below(left.len()))];
+        let expected = said.entry(path).or_insert_with(|| repo.expected(tip.id(), path.as_bstr(), flags));
+        (1..=*lines).for_each(|number| compare(path, number, expected));
+    }
+    for _ in 0..RANDOM_LINES {
+        let (path, lines) = chance.pick(&files);
+        let expected = said.entry(path).or_insert_with(|| repo.expected(tip.id(), path.as_bstr(), flags));
+        compare(path, chance.below(*lines) + 1, expected);
+    }
+    agreement
+}
+
+/// What a daemon takes: idle, and after a thousand lines were reported to it.
+fn memory(name: &str, repo: &Repo) {
+    let data = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(repo.path(), data.path());
+    let idle = resident(daemon.process_id());
+    let tip = repo.git.head().unwrap().peel_to_commit().unwrap();
+    let revision = tip.id().to_string();
+    let mut blamed = 0;
+    for (path, line) in choose(repo, &tip, 1000) {
+        let frame = serde_json::json!({ "filename": format!("/srv/app/{path}"), "line_number": line, "function_name": "f" });
+        let report = serde_json::json!({
+            "traceback": [frame], "exception_type": "E", "exception_message": "m", "revision": revision,
+        });
+        let answer = daemon.report(report.to_string().as_bytes(), "?wait=20");
+        blamed += usize::from(answer.body["author"]["mail"].is_string());
+    }
+    let after = resident(daemon.process_id());
+    println!(
+        "{name}, daemon: idle {} MB (under 40), {} MB after 1,000 lines, of which it blamed {blamed} (under 150), without packs",
+        idle / 1024,
+        after / 1024,
+    );
+}
+
+/// Resident kilobytes of a process, but for the packs that it has mapped.
+fn resident(process: u32) -> u64 {
+    let mut kilobytes = 0;
+    let mut is_pack = false;
+    for line in std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap_or_default().lines() {
+        match line.strip_prefix("Rss:") {
+            Some(size) if !is_pack => {
+                kilobytes += size.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+            }
+            Some(_) => {}
+            // The head of a mapping: addresses, rights, and the file.
+            None if line.split(' ').next().is_some_and(|word| word.contains('-')) => {
+                is_pack = line.contains("/objects/pack/");
+            }
+            None => {}
+        }
+    }
+    kilobytes
 }
 
 fn measure(name: &str, repo: &Repo, lines: usize, flags: &[&str]) {
@@ -103,23 +215,31 @@ fn git_blame(repo: &Repo, flags: &[&str], path: &BString, line: u32) {
     assert!(command.output().unwrap().status.success());
 }
 
-/// Random lines of random text files.
+/// Random lines of random text files, all different.
 fn choose(repo: &Repo, tip: &git2::Commit<'_>, lines: usize) -> Vec<(BString, u32)> {
-    let blamer = repo.blamer();
-    let commit = blamed::blame::CommitId(tip.id().to_string());
-    let files = blamer.files("repo", &commit).unwrap();
+    let files = texts(repo, tip);
     let mut chance = Chance(11);
     let mut chosen = Vec::new();
     while chosen.len() < lines {
-        let path = chance.pick(&files);
-        let content = blamer.source("repo", &commit, path.as_bstr()).unwrap().unwrap();
-        if content.is_empty() || content.contains(&0) || path.to_str().is_err() {
-            continue;
+        let (path, count) = chance.pick(&files);
+        let line = (path.clone(), u32::try_from(chance.below(*count) + 1).unwrap());
+        if !chosen.contains(&line) {
+            chosen.push(line);
         }
-        let line = chance.below(content.lines().count()) + 1;
-        chosen.push((path.clone(), u32::try_from(line).unwrap()));
     }
     chosen
+}
+
+/// The text files, and how many lines each has.
+fn texts(repo: &Repo, tip: &git2::Commit<'_>) -> Vec<(BString, usize)> {
+    let blamer = repo.blamer();
+    let commit = blamed::blame::CommitId(tip.id().to_string());
+    let lines = |path: &BString| {
+        let content = blamer.source("repo", &commit, path.as_bstr()).unwrap().unwrap();
+        let is_text = !content.is_empty() && !content.contains(&0) && path.to_str().is_ok();
+        is_text.then(|| (path.clone(), content.lines().count()))
+    };
+    blamer.files("repo", &commit).unwrap().iter().filter_map(lines).collect()
 }
 
 /// Resident kilobytes of this process that are no mapped files.
