@@ -386,7 +386,7 @@ fn a_report_without_a_revision_is_blamed_at_what_was_deployed() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();
     let old = repo.commit("Ada", &[], &tree(&[("app/a.py", "one()\ntwo()\n")]));
-    repo.commit("Ben", &[old], &tree(&[("app/a.py", "zero()\none()\ntwo()\n")]));
+    repo.commit("Ben", &[old], &tree(&[("app/a.py", "zero()\none()\ntwo()\n"), ("app/b.py", "new()\n")]));
     let daemon = Daemon::start(repo.path(), data.path());
     let deploy = |more: &[&str]| {
         let repository = repo.path().to_str().unwrap();
@@ -414,6 +414,12 @@ fn a_report_without_a_revision_is_blamed_at_what_was_deployed() {
     assert_eq!(report(json!({ "environment": "staging" })), "Ben");
     assert_eq!(report(json!({ "environment": "staging", "release": "1.0" })), "Ada");
     assert_eq!(report(json!({ "environment": "production", "occurred_at": "2020-01-01T00:00:00Z" })), "Ben");
+    let newer = json!([{ "filename": "/srv/app/b.py", "line_number": 1, "function_name": "f" }]);
+    assert_eq!(
+        report(json!({ "environment": "production", "traceback": newer })),
+        "Ben",
+        "a deploy that nobody announced"
+    );
     deploy(&["--environment", "production"]);
     assert_eq!(report(json!({ "environment": "production" })), "Ben");
     assert_eq!(

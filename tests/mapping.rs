@@ -122,3 +122,42 @@ fn a_list_of_ignored_commits_that_is_none_is_told() {
     let output = run(&mut blamed(&["blame", "--repository", path, "--no-ignore-revs", "a.py:1"]));
     assert!(output.stderr.is_empty() && output.status.success());
 }
+
+#[test]
+fn a_file_that_was_renamed_or_removed_since_is_still_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    let main = ("py/main.py", "import prices\nprices.load()\n");
+    let prices = "def load():\n    return parse('1,5')\n\n\ndef parse(text):\n    return float(text)\n";
+    let before = repo.commit("Ben", &[], &tree(&[main, ("py/prices.py", prices), ("tool.py", "run()\n")]));
+    let named = "def load():\n    return parse('1,5')\n\n\ndef parse(word):\n    return float(word)\n";
+    let renamed =
+        repo.commit("Cyd", &[before], &tree(&[main, ("py/money.py", named), ("tool.py", "run()\n")]));
+    repo.commit("Ada", &[renamed], &tree(&[main, ("py/money.py", named), ("other/tool.py", "go()\n")]));
+    let main = ("/srv/py/main.py", 2, "prices.load()");
+    let held = "py/prices.py; our code: the project is deployed at /srv; renamed or removed since";
+    for (frames, expected) in [
+        (&[main, ("/srv/py/prices.py", 6, "return float(text)")][..], &[held, "person    Ben"][..]),
+        (&[main, ("/srv/py/prices.py", 6, "")], &[held, "person    Ben"]),
+        (&[("/opt/py/prices.py", 6, "return float(text)")], &["renamed or removed since", "person    Ben"]),
+        // A name alone is anybody's, unless the line is there.
+        (&[main, ("/opt/prices.py", 6, "")], &["no tracked file is called prices.py"]),
+        (
+            &[main, ("/opt/prices.py", 6, "return float(text)")],
+            &["renamed or removed since", "person    Ben"],
+        ),
+        (&[main, ("/opt/prices.py", 6, "return int(text)")], &["no tracked file is called prices.py"]),
+        (&[main, ("/usr/lib/python3.11/py/prices.py", 6, "")], &["which belongs to a runtime"]),
+        // One of that name that is there now goes before.
+        (&[main, ("/srv/tool.py", 1, "go()")], &["other/tool.py; our code", "person    Ada"]),
+        (&[main, ("/srv/tool.py", 1, "run()")], &["shop: tool.py; our code", "person    Ben"]),
+    ] {
+        holds(&explain(folder.path(), &[("shop", &repo)], "", frames), expected);
+    }
+    // A revision that is named has the files that ran.
+    let frames = [main, ("/srv/py/prices.py", 6, "return float(text)")];
+    let said = explain(folder.path(), &[("shop", &repo)], &before.to_string(), &frames);
+    holds(&said, &["the project is deployed at /srv\n", "person    Ben"]);
+    let said = explain(folder.path(), &[("shop", &repo)], &renamed.to_string(), &frames);
+    holds(&said, &["no tracked file is called prices.py"]);
+}

@@ -35,7 +35,10 @@ pub(super) fn locate(tracer: &Tracer<'_>, asked: &Version, question: &Question) 
     let there = |confidence| Located { version: asked.clone(), line, confidence };
     let Some(text) = Text::of(question) else {
         return Ok(there(match basis {
-            Basis::Named => Confidence::High { why: "it is known which revision ran".to_owned() },
+            Basis::Named => Confidence::High { why: "the report names the revision".to_owned() },
+            Basis::Deployed => {
+                Confidence::High { why: "the deploy that was announced last names the revision".to_owned() }
+            }
             Basis::Tip => Confidence::Medium {
                 why: "neither a revision nor the source line was sent; the newest revision was looked at"
                     .to_owned(),

@@ -22,6 +22,7 @@ mod cache;
 mod change;
 mod commit_graph;
 mod diff;
+mod former;
 mod guess;
 mod ignored;
 mod lines;
@@ -261,6 +262,22 @@ impl Blamer {
             self.0.tracked.insert(root, Arc::clone(&tracked), tracked.bytes());
             Ok(Ok(tracked))
         })
+    }
+
+    /// The regular files that commits before `commit` had under paths that it has nothing at, with the newest
+    /// commit that has each; those of its last 2,000 first parents. Paths ascend by their bytes. Blocks, up to a
+    /// second where the history is long: worth keeping.
+    ///
+    /// # Errors
+    /// If the repository cannot be read, or has no such commit.
+    pub fn former(
+        &self,
+        repository: &str,
+        commit: &CommitId,
+    ) -> Result<Vec<(BString, CommitId)>, BlameError> {
+        let former =
+            self.with_objects(repository, commit, |objects, id| former::files(objects, id).map(Ok))?;
+        Ok(former.into_iter().map(|(path, id)| (path, commit_id(id))).collect())
     }
 
     /// The content of the file at `path` in `commit`; `None` if there is no file.

@@ -103,13 +103,23 @@ pub struct Question {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// The report, or a deploy, named it.
+    /// The report named it.
     Named,
+    /// A deploy that was announced named it; another may have gone out since.
+    Deployed,
     /// Nothing was named: it is the tip of the tracked branch.
     #[default]
     Tip,
     /// Something was named that the repository does not have: it is the tip for want of better.
     NamedButMissing,
+}
+
+impl Basis {
+    /// Whether it is a commit that somebody named, and not the tip for want of one.
+    #[must_use]
+    pub fn is_named(self) -> bool {
+        matches!(self, Self::Named | Self::Deployed)
+    }
 }
 
 /// Where blame ends: the commit, path and line in which a line was last really changed.

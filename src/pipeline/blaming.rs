@@ -181,7 +181,7 @@ async fn survey(pipeline: &Pipeline, project: ProjectId, report: Report) -> Inco
 /// it may be there by now.
 async fn fetch_missing(pipeline: &Pipeline, project: ProjectId, incoming: &Incoming) -> bool {
     let Ok(survey) = &incoming.survey else { return false };
-    if survey.revisions.iter().any(|(_, resolved)| resolved.basis == Basis::Named) {
+    if survey.revisions.iter().any(|(_, resolved)| resolved.basis.is_named()) {
         return false;
     }
     let mut fetched = false;

@@ -29,7 +29,7 @@ pub(super) fn identity(suspect: &Suspect, blame: Option<&Blame>) -> String {
 /// A place's key: the project, the line at its revision, and the text that the client says it has.
 pub(super) fn place_key(project: ProjectId, report: &Report, survey: &Survey, suspect: &Suspect) -> Vec<u8> {
     let text = report.exceptions[suspect.exception].frames[suspect.frame].text.as_deref();
-    let resolved = survey.revision(&suspect.file.repository);
+    let resolved = survey.revision(&suspect.file);
     let revision = resolved.map(|resolved| resolved.commit.0.as_str());
     // How sure an answer is depends on how the revision was come by.
     let basis = resolved.map(|resolved| format!("{:?}", resolved.basis));

@@ -370,7 +370,7 @@ impl Page<'_> {
             {
                 let blame = answer.as_deref().ok();
                 let failure = answer.as_ref().err().map(ToString::to_string);
-                let revision = survey.revision(&suspect.file.repository);
+                let revision = survey.revision(&suspect.file);
                 let place = blame.map(|blame| blame.place.clone()).or_else(|| {
                     Some(Place {
                         repository: suspect.file.repository.clone(),

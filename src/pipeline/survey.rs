@@ -1,9 +1,10 @@
 //! Which revision ran, and which tracked file each frame of a report is in.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use dashmap::DashMap;
 
 use super::Project;
@@ -11,7 +12,7 @@ use crate::blame::{Basis, BlameError, Blamer, CommitId, Question, Resolved, Revi
 use crate::report::Report;
 use crate::store::{Deploy, Store, StoreError};
 use crate::triage::mounts::{Mount, Submodule};
-use crate::triage::paths::{CodeMap, Listing, Mapping};
+use crate::triage::paths::{CodeMap, Listing, Mapping, may_be_of_another_time};
 use crate::triage::verdict::TrackedFile;
 use crate::triage::walk::Suspect;
 
@@ -31,7 +32,18 @@ pub struct Survey {
     pub mapped: Vec<Vec<Mapping>>,
     /// Where the report's frames say that the repositories are deployed.
     pub mounts: Vec<Mount>,
+    /// The files among those mapped that their repository's revision has not, and the commit they are looked at.
+    elsewhen: HashMap<TrackedFile, Resolved>,
 }
+
+/// Files that revisions have no more, or not yet, and the commits to look at them.
+struct Elsewhen {
+    map: CodeMap,
+    at: HashMap<TrackedFile, Resolved>,
+}
+
+/// Repositories, the commit at which each is looked at, and a newer one to look at as well.
+type Looked = Vec<(String, CommitId, Option<CommitId>)>;
 
 /// A repository at a commit, with its submodules.
 type Mapped = (String, CommitId, Vec<Submodule>);
@@ -40,6 +52,7 @@ type Mapped = (String, CommitId, Vec<Submodule>);
 pub struct Surveyor {
     blamer: Blamer,
     maps: DashMap<Vec<Mapped>, Arc<CodeMap>>,
+    elsewhen: DashMap<Looked, Arc<OnceLock<Elsewhen>>>,
     /// By a project's repositories and a commit: which of them has it, and when that was found out.
     owners: DashMap<(Vec<String>, CommitId), (Option<String>, Instant)>,
 }
@@ -48,7 +61,7 @@ impl Surveyor {
     /// A surveyor of that blamer's repositories.
     #[must_use]
     pub fn new(blamer: Blamer) -> Self {
-        Self { blamer, maps: DashMap::new(), owners: DashMap::new() }
+        Self { blamer, maps: DashMap::new(), elsewhen: DashMap::new(), owners: DashMap::new() }
     }
 
     /// Surveys a report. Blocks: it may read git. `deployed` tells what was announced to run where the
@@ -85,7 +98,93 @@ impl Surveyor {
         };
         let mounts = map.mounts(report, &sources);
         let mapped = map.map(report, &mounts, &sources);
-        Ok(Survey { revisions, mapped, mounts })
+        let mut survey = Survey { revisions, mapped, mounts, elsewhen: HashMap::new() };
+        self.recall(report, &mut survey);
+        Ok(survey)
+    }
+
+    /// Looks for the files that were not found at other times: what runs may be older than the revision that
+    /// stands in for it, or newer than the deploy that was announced last. Where the report itself names the
+    /// revision, it has the files that ran.
+    fn recall(&self, report: &Report, survey: &mut Survey) {
+        let looked: Looked = survey
+            .revisions
+            .iter()
+            .filter(|(_, resolved)| resolved.basis != Basis::Named)
+            .map(|(name, resolved)| (name.clone(), resolved.commit.clone(), self.newer(name, resolved)))
+            .collect();
+        let frames = report.exceptions.iter().flat_map(|exception| &exception.frames);
+        let mut lost = frames.zip(survey.mapped.iter().flatten());
+        if looked.is_empty() || !lost.any(|(frame, mapping)| may_be_of_another_time(frame, mapping)) {
+            return;
+        }
+        let known = self.elsewhen.get(&looked).map(|slot| Arc::clone(&slot));
+        let slot = known.unwrap_or_else(|| {
+            if self.elsewhen.len() >= MAPS {
+                self.elsewhen.clear();
+            }
+            Arc::clone(&self.elsewhen.entry(looked.clone()).or_default())
+        });
+        // However many reports come meanwhile, history is read once.
+        let elsewhen = slot.get_or_init(|| self.elsewhen(&looked));
+        let sources = |file: &TrackedFile| {
+            let at = elsewhen.at.get(file)?;
+            self.blamer.source(&file.repository, &at.commit, file.path.as_bstr()).ok().flatten()
+        };
+        let found = elsewhen.map.recall(report, &survey.mounts, &sources, &mut survey.mapped);
+        for (exception, frame) in found {
+            if let Mapping::Ours { file, why, .. } = &mut survey.mapped[exception][frame]
+                && let Some(at) = elsewhen.at.get(file)
+            {
+                *why = format!("{why}; {}", at.how);
+                survey.elsewhen.insert(file.clone(), at.clone());
+            }
+        }
+    }
+
+    /// The tip, where a revision that a deploy named is looked at instead.
+    fn newer(&self, name: &str, resolved: &Resolved) -> Option<CommitId> {
+        let tip = || self.blamer.resolve(name, &RevisionHints::default()).ok();
+        (resolved.basis == Basis::Deployed).then(tip)?.map(|tip| tip.commit)
+    }
+
+    /// Reads which files the revisions have no more, or not yet. What cannot be read is left out: the report is
+    /// judged by the files that there are.
+    fn elsewhen(&self, looked: &Looked) -> Elsewhen {
+        let (mut at, mut listings) = (HashMap::new(), Vec::new());
+        for (repository, commit, newer) in looked {
+            let mut note = |path: BString, commit: CommitId, how: String| {
+                let file = TrackedFile { repository: repository.clone(), path };
+                at.insert(file, Resolved { commit, basis: Basis::Tip, how });
+            };
+            match self.blamer.former(repository, commit) {
+                Ok(former) => {
+                    for (path, last) in former {
+                        let how = format!("renamed or removed since, last there at {}", last.short());
+                        note(path, last, how);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "files that were renamed or removed cannot be told");
+                }
+            }
+            if let Some(newer) = newer
+                && let (Ok(then), Ok(now)) =
+                    (self.blamer.files(repository, commit), self.blamer.files(repository, newer))
+            {
+                let how =
+                    format!("newer than the deploy announced last; looked at the tip, {}", newer.short());
+                for path in now.iter().filter(|path| then.binary_search(path).is_err()) {
+                    note(path.clone(), newer.clone(), how.clone());
+                }
+            }
+            let of = |file: &&TrackedFile| file.repository == *repository;
+            let mut files: Vec<BString> = at.keys().filter(of).map(|file| file.path.clone()).collect();
+            files.sort();
+            let (repository, files) = (repository.clone(), Arc::new(files));
+            listings.push(Listing { repository, files, submodules: Vec::new() });
+        }
+        Elsewhen { map: CodeMap::of_another_time(listings), at }
     }
 
     /// The commit of a deploy, if this repository has it.
@@ -102,7 +201,7 @@ impl Surveyor {
         };
         let short = resolved.commit.short();
         let how = format!("the deploy{version}{environment} that was announced last is of commit {short}");
-        Some(Resolved { how, ..resolved })
+        Some(Resolved { how, basis: Basis::Deployed, ..resolved })
     }
 
     /// The submodules of each repository. Where one of them is another repository of the project, that one is
@@ -120,7 +219,7 @@ impl Surveyor {
                 let repository = self.owner(&names, &name, pinned);
                 let other = revisions.iter_mut().find(|(other, _)| Some(other) == repository.as_ref());
                 if let Some((_, other)) = other
-                    && other.basis != Basis::Named
+                    && !other.basis.is_named()
                 {
                     let how = format!("{name} has it as its submodule {path}, at {}", pinned.short());
                     *other = Resolved { commit: pinned.clone(), basis: resolved.basis, how };
@@ -183,9 +282,13 @@ impl Surveyor {
 }
 
 impl Survey {
-    /// The commit at which a file was looked for.
+    /// The commit at which a file is looked at: its repository's, or another where that one has it not.
     #[must_use]
-    pub fn revision(&self, repository: &str) -> Option<&Resolved> {
+    pub fn revision(&self, file: &TrackedFile) -> Option<&Resolved> {
+        self.elsewhen.get(file).or_else(|| self.revision_of(&file.repository))
+    }
+
+    fn revision_of(&self, repository: &str) -> Option<&Resolved> {
         self.revisions.iter().find(|(name, _)| name == repository).map(|(_, resolved)| resolved)
     }
 
@@ -196,8 +299,7 @@ impl Survey {
     #[must_use]
     pub fn question(&self, report: &Report, suspect: &Suspect) -> Question {
         let frame = &report.exceptions[suspect.exception].frames[suspect.frame];
-        let resolved =
-            self.revision(&suspect.file.repository).expect("a suspect is in a surveyed repository");
+        let resolved = self.revision(&suspect.file).expect("a suspect is in a surveyed repository");
         Question {
             repository: suspect.file.repository.clone(),
             revision: resolved.commit.clone(),

@@ -7,6 +7,7 @@
 pub mod decide;
 pub mod identity;
 pub mod mounts;
+mod names;
 pub mod paths;
 pub mod rules;
 pub mod verdict;

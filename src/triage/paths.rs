@@ -6,7 +6,7 @@
 //!
 //! Pitfalls, and what is done about them:
 //! - `/usr/lib/python3.11/json/__init__.py` ends like `src/flask/json/__init__.py`. Paths that package
-//!   managers and runtimes own are known ([`LIBRARY_FOLDERS`]); a file below one is ours only when the
+//!   managers and runtimes own are known ([`Library`]); a file below one is ours only when the
 //!   repository tracks that very folder, or when what follows `site-packages/` is the whole end of a
 //!   tracked path.
 //! - Every `__init__.py` looks like every other. Two tracked files that share equally much are told apart
@@ -14,6 +14,9 @@
 //!   else nothing is guessed.
 //! - A single shared name is weak evidence. It counts when the frame's text stands in the file, or when
 //!   nothing speaks against it: no text was sent, and no other frame says that we are deployed elsewhere.
+//! - What runs may be older than the revision that is looked at, or newer: a file that is not in it is looked
+//!   for among those of other revisions ([`CodeMap::recall`]). There a single shared name counts only with the
+//!   text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,39 +24,10 @@ use std::sync::Arc;
 use bstr::{BString, ByteSlice};
 
 use super::mounts::{Mount, Submodule};
+use super::names::{Library, Name};
 use super::rules::fold;
 use super::verdict::TrackedFile;
 use crate::report::{Frame, Report};
-
-/// Folders that belong to a package manager or a runtime, as parts of a path in a row. A part that ends in
-/// `*` stands for all that begin like it.
-const LIBRARY_FOLDERS: &[&[&str]] = &[
-    &["node_modules"],
-    &["lib", "python2*"],
-    &["lib", "python3*"],
-    &["lib64", "python2*"],
-    &["lib64", "python3*"],
-    &["rustc"],
-    &[".cargo", "registry"],
-    &[".cargo", "git"],
-    &[".rustup"],
-    &["gems"],
-    &["lib", "ruby"],
-    &["pkg", "mod"],
-    &["lib", "go-*"],
-    &["lib", "go", "src"],
-    &["usr", "local", "go"],
-    &["vendor", "bundle"],
-    &["usr", "share", "php"],
-    &["usr", "share", "perl*"],
-    &[".m2"],
-];
-
-/// What follows one of these is an import path: our own code may be installed there.
-const PACKAGE_FOLDERS: &[&str] = &["site-packages", "dist-packages"];
-
-/// Stand-ins of clients for the folder the program was deployed to.
-const ROOT_MARKERS: &[&str] = &["PROJECT_ROOT", "[PROJECT_ROOT]", "GEM_ROOT", "[GEM_ROOT]"];
 
 /// How many tied files are named when a name is ambiguous.
 const NAMED_WHEN_AMBIGUOUS: usize = 4;
@@ -91,6 +65,8 @@ pub struct CodeMap {
     listings: Vec<Listing>,
     /// File name (last part) → where it is: listing, index in its files.
     by_name: HashMap<BString, Vec<(u32, u32)>>,
+    /// Whether these files are not in the revision looked at.
+    of_another_time: bool,
 }
 
 /// A tracked file that shares its end with a name.
@@ -119,7 +95,13 @@ impl CodeMap {
                 by_name.entry(name.into()).or_default().push((l, f));
             }
         }
-        Self { listings, by_name }
+        Self { listings, by_name, of_another_time: false }
+    }
+
+    /// Indexes files of other revisions than those looked at, for [`CodeMap::recall`].
+    #[must_use]
+    pub fn of_another_time(listings: Vec<Listing>) -> Self {
+        Self { of_another_time: true, ..Self::new(listings) }
     }
 
     /// Where the frames of a report say beyond doubt that the repositories are deployed.
@@ -140,6 +122,31 @@ impl CodeMap {
             with_text(mapping, frame, sources)
         };
         report.exceptions.iter().map(|exception| exception.frames.iter().map(map).collect()).collect()
+    }
+
+    /// Maps the frames again that `mapped` knows no file for. Returns those that it now knows one for, as
+    /// exception and frame.
+    pub fn recall(
+        &self,
+        report: &Report,
+        mounts: &[Mount],
+        sources: Sources<'_>,
+        mapped: &mut [Vec<Mapping>],
+    ) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for (e, (exception, mapped)) in report.exceptions.iter().zip(mapped).enumerate() {
+            for (f, (frame, mapping)) in exception.frames.iter().zip(mapped).enumerate() {
+                if !matches!(mapping, Mapping::Foreign(_)) {
+                    continue;
+                }
+                let other = self.settle(frame, &Name::parse(&frame.file), sources, mounts);
+                if matches!(other, Mapping::Ours { .. }) {
+                    *mapping = with_text(other, frame, sources);
+                    found.push((e, f));
+                }
+            }
+        }
+        found
     }
 
     /// Notes where the project is deployed, if this frame says so beyond doubt.
@@ -210,11 +217,15 @@ impl CodeMap {
             let name = parts.last().map(|name| name.as_bstr().to_string()).unwrap_or_default();
             return Mapping::Foreign(format!("no tracked file is called {name}"));
         }
+        if !absolute && is_of_package(parts) && !matches[0].whole_name {
+            let name = parts.join(&b'/').as_bstr().to_string();
+            return Mapping::Foreign(format!("no tracked file ends in {name}, the class's whole name"));
+        }
         choose(frame, matches, sources, |found| {
-            if found.whole_path && (found.shared >= 2 || !absolute) {
+            if found.whole_path && (found.shared >= 2 || !absolute && !self.of_another_time) {
                 return Ok("the name ends in its whole path".to_owned());
             }
-            if found.whole_name && !absolute {
+            if found.whole_name && !absolute && !self.of_another_time {
                 return Ok("its path ends in the whole name".to_owned());
             }
             match stands_in(frame, &found.file, sources) {
@@ -224,6 +235,9 @@ impl CodeMap {
                 Some(false) => {
                     let path = &found.file.path;
                     return Err(Mapping::Foreign(format!("{path} ends alike, but this line is not in it")));
+                }
+                None if self.of_another_time => {
+                    return Err(Mapping::Foreign("nothing but its name speaks for it".to_owned()));
                 }
                 None => {}
             }
@@ -314,6 +328,19 @@ impl CodeMap {
     }
 }
 
+/// Whether a name is made of a class's full name, so that every part of it belongs to the file's path. (Kotlin and
+/// Scala may leave out the packages that all have in common.)
+fn is_of_package(parts: &[Vec<u8>]) -> bool {
+    parts.len() > 1 && parts.last().is_some_and(|name| name.ends_with(b".java") || name.ends_with(b".groovy"))
+}
+
+/// Whether a frame that is in no tracked file may be in one of another revision.
+#[must_use]
+pub fn may_be_of_another_time(frame: &Frame, mapping: &Mapping) -> bool {
+    matches!(mapping, Mapping::Foreign(_))
+        && matches!(Name::parse(&frame.file), Name::Path { library: None, .. })
+}
+
 /// Settles on one of several files that share equally much with a name, and has `accept` judge it.
 fn choose(
     frame: &Frame,
@@ -386,88 +413,6 @@ fn stands_at(frame: &Frame, file: &TrackedFile, sources: Sources<'_>) -> bool {
     let Some(content) = sources(file) else { return false };
     let found = content.lines().nth(line.get() as usize - 1);
     found.is_some_and(|found| fold(&found.to_str_lossy()) == fold(text))
-}
-
-/// A file name as sent, taken apart.
-#[derive(Debug)]
-enum Name {
-    Path { parts: Vec<Vec<u8>>, absolute: bool, library: Option<Library> },
-    NoFile(String),
-}
-
-/// The folder in a path that makes what is below it library code.
-#[derive(Debug)]
-struct Library {
-    /// For people.
-    folder: String,
-    /// Index of its first part.
-    at: usize,
-    /// Where what follows is an import path: the index of its first part.
-    tail: Option<usize>,
-}
-
-impl Name {
-    fn parse(name: &str) -> Self {
-        let trimmed = name.trim();
-        if trimmed.is_empty() {
-            return Self::NoFile("no file name was sent".to_owned());
-        }
-        let mut path = trimmed.replace('\\', "/");
-        let mut absolute = path.starts_with('/');
-        if let Some((scheme, rest)) = path.split_once("://")
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        {
-            let rest = rest.split(['?', '#']).next().unwrap_or_default();
-            absolute = scheme != "webpack";
-            path = rest.split_once('/').map_or("", |(_, path)| path).to_owned();
-        } else if path.starts_with("node:") {
-            return Self::NoFile(format!("{trimmed} is part of the runtime"));
-        } else if path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic() {
-            path.drain(..2);
-            absolute = true;
-        }
-        let mut parts: Vec<Vec<u8>> = Vec::new();
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => drop(parts.pop()),
-                part if part.starts_with('<') && part.ends_with('>') => {
-                    return Self::NoFile(format!("{part} is no file"));
-                }
-                part => parts.push(part.as_bytes().to_vec()),
-            }
-        }
-        if parts.is_empty() {
-            return Self::NoFile(format!("{trimmed} is no file"));
-        }
-        if parts.first().is_some_and(|first| ROOT_MARKERS.iter().any(|marker| marker.as_bytes() == first)) {
-            parts.remove(0);
-            absolute = false;
-        }
-        let library = Library::find(&parts);
-        Self::Path { parts, absolute, library }
-    }
-}
-
-impl Library {
-    fn find(parts: &[Vec<u8>]) -> Option<Self> {
-        let is_package = |part: &Vec<u8>| PACKAGE_FOLDERS.iter().any(|folder| folder.as_bytes() == part);
-        if let Some(at) = parts.iter().rposition(is_package) {
-            let folder = parts[at].as_bstr().to_string();
-            return Some(Self { folder, at, tail: Some(at + 1) });
-        }
-        let fits = |part: &[u8], pattern: &str| match pattern.strip_suffix('*') {
-            Some(start) => part.starts_with(start.as_bytes()),
-            None => part == pattern.as_bytes(),
-        };
-        LIBRARY_FOLDERS.iter().find_map(|folder| {
-            let at = parts.windows(folder.len()).position(|window| {
-                window.iter().zip(folder.iter()).all(|(part, pattern)| fits(part, pattern))
-            })?;
-            let folder = parts[at..at + folder.len()].join(&b'/').as_bstr().to_string();
-            Some(Self { folder, at, tail: None })
-        })
-    }
 }
 
 fn split(path: &[u8]) -> Vec<&[u8]> {
@@ -548,6 +493,22 @@ mod tests {
         let files = &[("src/shop/pricing.py", "x"), ("tests/pricing.py", "y")];
         check(files, &[("/venv/lib/python3.12/site-packages/shop/pricing.py", "")], &["src/shop/pricing.py"]);
         check(files, &[("/venv/Lib/site-packages\\shop\\pricing.py", "")], &["src/shop/pricing.py"]);
+    }
+
+    #[test]
+    fn the_package_of_a_class_is_part_of_its_name() {
+        let files =
+            &[("src/main/java/com/ex/util/StringUtils.java", ""), ("src/main/java/com/ex/Cart.java", "")];
+        let frames = [
+            ("org/apache/commons/lang3/StringUtils.java", ""),
+            ("com/ex/Cart.java", ""),
+            ("org/other/Cart.java", ""),
+            ("java/lang/util/StringUtils.java", ""),
+            ("Cart.java", ""),
+            ("/build/src/com/ex/Cart.java", ""),
+        ];
+        let cart = files[1].0;
+        check(files, &frames, &["", cart, "", "", cart, cart]);
     }
 
     #[test]
