@@ -209,7 +209,8 @@ fn what_the_pages_lead_to_is_there() {
             }
             let there = if file.is_empty() { top.join(page) } else { top.join(page).with_file_name(file) };
             assert!(there.exists(), "{page} leads to {link}");
-            let is_it = |line: &str| line.starts_with('#') && line.to_lowercase().ends_with(heading);
+            let slug = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            let is_it = |line: &str| line.starts_with('#') && slug(line) == heading;
             let has_it = heading.is_empty() || fs::read_to_string(&there).unwrap().lines().any(is_it);
             assert!(has_it, "{page} leads to {link}");
         }
