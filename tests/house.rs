@@ -503,3 +503,17 @@ fn repositories_that_say_nothing_are_no_trouble() {
     assert!(text(&answer["decision"]["reason"]).contains("nobody's line"), "{answer}");
     assert_eq!(text(&answer["frames"][0]["type"]), "bad_path");
 }
+
+/// With a heap for every thread, most of the daemon's memory was what threads once needed.
+#[test]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn the_daemon_keeps_few_heaps() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let told = std::fs::read(format!("/proc/{}/environ", daemon.process_id())).unwrap();
+    assert!(String::from_utf8_lossy(&told).contains("MALLOC_ARENA_MAX="), "it began as it is");
+    let named = std::fs::read(format!("/proc/{}/cmdline", daemon.process_id())).unwrap();
+    assert!(String::from_utf8_lossy(&named).contains("blamed\0start\0"), "under its own name");
+}

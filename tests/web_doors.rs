@@ -168,6 +168,19 @@ fn people_are_kept_from_the_command_line_beside_a_running_daemon() {
     );
     printed(data.path(), &["known", "add", "--file", "shop/feed.py"]);
     printed(data.path(), &["settings", "set", "threshold", "3"]);
+    printed(data.path(), &["settings", "set", "names", "pseudonyms"]);
+    printed(data.path(), &["settings", "set", "week_starts", "Monday"]);
+    assert!(printed(data.path(), &["settings", "show"]).contains("names\tpseudonyms\nweek_starts\tmonday"));
+    for wrong in [["names", "nobody"], ["week_starts", "someday"]] {
+        assert_eq!(
+            command(data.path(), &["settings", "set", wrong[0], wrong[1]]).status.code(),
+            Some(2),
+            "{wrong:?}"
+        );
+    }
+    let key = printed(data.path(), &["project", "add-key"]);
+    let key = key.lines().next().unwrap().strip_prefix("key ").unwrap().to_owned();
+    printed(data.path(), &["project", "revoke", &key[..12]]);
     printed(data.path(), &["user", "remove", "dan@example.org"]);
     let token =
         printed(data.path(), &["token", "add", "rita@example.org", "--name", "ci", "--scope", "write"]);
@@ -177,6 +190,7 @@ fn people_are_kept_from_the_command_line_beside_a_running_daemon() {
     assert_eq!(printed(data.path(), &["token", "list", "--json"]), "");
 
     // Every change is in the log.
+    let revoked = format!("revoked the key {}…", &key[..6]);
     let changes = rita.get("/changes");
     for done in [
         "<td>command line</td>",
@@ -185,6 +199,10 @@ fn people_are_kept_from_the_command_line_beside_a_running_daemon() {
         "made rita@example.org admin instead of reader",
         "added known error: shop/feed.py",
         "threshold from 1 to 3",
+        "names on the board from as configured to pseudonyms",
+        "the first day of the week from as configured to monday",
+        "a new key",
+        revoked.as_str(),
         "removed dan@example.org",
         "made token 1 (write) for rita@example.org",
         "revoked, of rita@example.org",

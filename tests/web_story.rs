@@ -338,3 +338,42 @@ fn a_fault_has_what_git_says_around_it_and_is_mailed_again_when_asked() {
     std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&away, &path).unwrap();
 }
+
+#[test]
+fn a_fault_has_what_its_client_saw_around_each_frame_and_before_it() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let frame = |file: &str, line: u32, text: &str| {
+        serde_json::json!({
+            "filename": file, "abs_path": format!("/srv/app/{file}"), "function": "load", "lineno": line,
+            "pre_context": ["", "def load(text):"], "context_line": text, "post_context": ["# after <all>"],
+            "vars": { "text": "'{'" },
+        })
+    };
+    let event = serde_json::json!({
+        "exception": { "values": [{ "type": "ValueError", "value": "no", "stacktrace": { "frames": [
+            frame("bin/run.py", 9, "    main()"), frame("shop/feed.py", 5, "    return json.loads(text)"),
+        ]}}]},
+        "breadcrumbs": { "values": [
+            { "timestamp": "2026-11-20T12:00:00Z", "category": "query", "message": "SELECT <1>", "data": { "rows": 3 } },
+            { "category": "http", "message": "GET /feed" },
+        ]},
+        "request": { "url": "https://shop.example/feed", "method": "GET" },
+    });
+    let store = format!("{}/api/1/store/?sentry_version=7&sentry_key={}", daemon.url, daemon.key);
+    let taken =
+        ureq::post(&store).header("Content-Type", "application/json").send(event.to_string()).unwrap();
+    assert_eq!(taken.status(), 200);
+    let mut root = Browser::admin(&daemon);
+    let page = daemon::eventually("the fault", || {
+        let page = root.get("/faults/1");
+        (page.status == 200).then_some(page)
+    });
+    page.has("<summary>3 lines around it</summary>").has("<code># after &#60;all&#62;</code>");
+    page.has("<li class=\"hit\"><span>9</span><code>    main()</code></li>")
+        .has("<span>7</span><code></code>");
+    page.has("timeline: 2 before it").has("SELECT &#60;1&#62; {&#34;rows&#34;:3}").has("GET /feed");
+    page.has("<summary>request</summary>").has("https://shop.example/feed");
+}

@@ -1,6 +1,9 @@
 //! The document of the API for people: a page made from it, so that it says nothing else.
 
+use std::fmt;
+
 use askama::Template;
+use askama::filters::HtmlSafe;
 use axum::extract::{Extension, State};
 use serde_json::Value;
 
@@ -83,6 +86,25 @@ pub(in super::super) async fn page(State(web): State<Web>, Extension(visitor): E
         groups,
         shapes: shapes.collect(),
     })
+}
+
+/// Words in which what stands between backticks is code.
+struct Coded<'a>(&'a str);
+
+impl HtmlSafe for Coded<'_> {}
+
+impl fmt::Display for Coded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, part) in self.0.split('`').enumerate() {
+            let part = part.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            if n % 2 == 1 { write!(f, "<code>{part}</code>")? } else { f.write_str(&part)? }
+        }
+        Ok(())
+    }
+}
+
+fn coded(words: &str) -> Coded<'_> {
+    Coded(words)
 }
 
 fn operation(path: &str, method: &str, operation: &Value) -> Operation {
