@@ -88,6 +88,7 @@ fn main() {
         ("search, a project", "/search?q=project:shop".to_owned()),
         ("search, known errors", "/search?q=is:known".to_owned()),
         ("search, mailed ones", "/search?q=is:mailed".to_owned()),
+        ("search, new ones", "/search?q=is:new".to_owned()),
         ("search, an environment", "/search?q=env:staging".to_owned()),
         ("search, a host", "/search?q=host:web-7".to_owned()),
         ("search, a host that there is not", "/search?q=host:nowhere".to_owned()),

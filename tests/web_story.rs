@@ -184,6 +184,8 @@ fn the_addresses_of_flawless_lead_somewhere() {
         root.get(&format!("/search?q={nothing}")).has("Nothing fits");
     }
     root.get("/search?q=JSON.loads(text)+author:ada").has("1 fault");
+    root.get("/search?q=is:new+is:mailed").has("1 fault");
+    root.get("/search?q=is:bogus").has("after is: stands known, mailed or new").has("Nothing fits");
     for (bad, status) in [
         ("/?sort=sideways", 400),
         ("/?project=none", 404),

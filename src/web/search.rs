@@ -16,6 +16,8 @@ use crate::triage::rules::RuleId;
 
 /// Faults on the page.
 const SHOWN: usize = 100;
+/// How long a fault is new, in milliseconds.
+const NEW: i64 = 7 * 24 * 3_600_000;
 /// Characters of a question.
 const QUESTION: usize = 500;
 
@@ -70,6 +72,7 @@ enum Term {
     Release(String),
     Known,
     Mailed,
+    New,
 }
 
 /// The page.
@@ -120,7 +123,7 @@ impl Web {
     ) -> Result<Vec<Found>, Problem> {
         let terms = read(&question.chars().take(QUESTION).collect::<String>());
         let (clock, addresses) = (self.0.clock.now(), self.0.settings.addresses.clone());
-        let reach = reach.clone();
+        let (reach, since) = (reach.clone(), self.now() - NEW);
         self.roster(move |tx, book, roster| {
             let projects = tx.projects_within(&reach)?;
             let known = |fault: &FaultLine| known_error(book, fault, clock);
@@ -129,6 +132,7 @@ impl Web {
                 let Some(entry) = roster.fault(id) else { return true };
                 terms.iter().all(|term| match term {
                     Term::Known => entry.known.is_some(),
+                    Term::New => entry.first_seen >= since,
                     Term::Author(who) => roster.people[entry.person].may_be(who),
                     _ => true,
                 })
@@ -136,6 +140,7 @@ impl Web {
             let wanted = |fault: &FaultLine| {
                 terms.iter().all(|term| match term {
                     Term::Known => known(fault).is_some(),
+                    Term::New => fault.first_seen >= since,
                     Term::Project(name) => project_name(&projects, fault.project).eq_ignore_ascii_case(name),
                     Term::Author(who) => {
                         let answers = answers_for(fault, book, &addresses);
@@ -189,6 +194,7 @@ fn read(question: &str) -> Vec<Term> {
             ("release", _) => Term::Release(sent),
             ("is", "known") => Term::Known,
             ("is", "mailed") => Term::Mailed,
+            ("is", "new") => Term::New,
             _ => Term::Any(lower),
         }
     };
@@ -216,8 +222,10 @@ fn advice(question: &str) -> Vec<String> {
     let said = |word: &String| {
         let (name, value) = word.split_once(':')?;
         match (name.to_lowercase().as_str(), value) {
-            ("is", "known" | "mailed") => None,
-            ("is", _) => Some(format!("{word} was looked for as a word: after is: stands known or mailed.")),
+            ("is", "known" | "mailed" | "new") => None,
+            ("is", _) => {
+                Some(format!("{word} was looked for as a word: after is: stands known, mailed or new."))
+            }
             (name, "") if NAMES.contains(&name) => {
                 Some(format!("{word} was looked for as a word: nothing stands after it."))
             }
@@ -275,6 +283,7 @@ mod tests {
         assert_eq!(read("KeyError file:Shop/ is:known  http://x file: env:Live"), expected);
         let phrases =
             [Term::Any("division by zero".into()), Term::File("my files/a".into()), Term::Any("b".into())];
+        assert_eq!(read("is:NEW is:mailed"), [Term::New, Term::Mailed]);
         assert_eq!(read("\"division by zero\" file:\"My files/a\" \"b"), phrases);
     }
 

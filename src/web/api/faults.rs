@@ -31,8 +31,8 @@ const HOURS: i64 = 7 * 24;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Question {
-    /// Words, and `file:`, `author:`, `type:`, `project:`, `env:`, `host:`, `release:`, `is:known`, `is:mailed`, as on
-    /// the page “Search”. Left out: all faults.
+    /// Words, and `file:`, `author:`, `type:`, `project:`, `env:`, `host:`, `release:`, `is:known`, `is:mailed`, `is:new`,
+    /// as on the page “Search”. Left out: all faults.
     #[serde(default)]
     q: String,
     /// How many at most: 50 unless said, never more than 500.
