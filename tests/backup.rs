@@ -8,7 +8,7 @@ mod git;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use blamed::store::Store;
@@ -193,6 +193,19 @@ fn what_is_no_backup_is_refused_and_nothing_changes() {
     );
     failed(&command("backup", other.path(), &good), 2, "there is no data of a daemon in");
     failed(&command("backup", data.path(), Path::new("/proc/none/x")), 2, "/proc/none/x");
+    // What is no file stays what it is; where a link leads to is replaced, and not the link.
+    let pipe = other.path().join("pipe");
+    assert!(run(Command::new("mkfifo").arg(&pipe)).status.success());
+    for there in [&pipe, other.path()] {
+        let kind = fs::metadata(there).unwrap().file_type();
+        failed(&command("backup", data.path(), there), 2, "no file, and is not replaced");
+        assert_eq!(fs::metadata(there).unwrap().file_type(), kind);
+    }
+    let link = other.path().join("link");
+    std::os::unix::fs::symlink(file("linked", b"old"), &link).unwrap();
+    done(&command("backup", data.path(), &link));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read(other.path().join("linked")).unwrap().starts_with(b"SQLite format 3"));
 }
 
 #[test]
@@ -208,6 +221,16 @@ fn a_damaged_database_makes_way_for_a_backup() {
     let aside = said.lines().find_map(|line| line.strip_prefix("what was there is kept in ")).unwrap();
     assert_eq!(fs::read(aside).unwrap(), b"not a database");
     assert_eq!(counts(data.path()), 0);
+    // One that is a database on its first page only.
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[4_096..].fill(0xa5);
+    fs::write(&file, bytes).unwrap();
+    let start =
+        run(blamed(&["start", "--listen", "127.0.0.1:0", "--data-dir", data.path().to_str().unwrap()])
+            .current_dir(repository().path()));
+    failed(&start, 1, "is damaged");
+    failed(&start, 1, "blamed.sqlite3");
+    failed(&start, 1, "hint: put the last backup in its place with `blamed restore FILE`");
 }
 
 #[test]

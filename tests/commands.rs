@@ -123,8 +123,15 @@ fn a_data_directory_that_cannot_be_written_is_told() {
     let mut repo = Repo::new();
     repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
     let repository = repo.path().to_str().unwrap();
-    let (code, _, err) =
-        said(&run(&mut blamed(&["start", "--repository", repository, "--data-dir", "/proc/none"])));
+    let (code, _, err) = said(&run(&mut blamed(&[
+        "start",
+        "--listen",
+        "127.0.0.1:0",
+        "--repository",
+        repository,
+        "--data-dir",
+        "/proc/none",
+    ])));
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("/proc/none") && err.contains("--data-dir"), "{err}");
 }

@@ -278,6 +278,15 @@ fn a_service_manager_is_told_when_it_is_ready_alive_and_stopping() {
     {
         said.push(heard());
     }
+    let pid = daemon.process.id().to_string();
+    assert!(run(Command::new("kill").args(["-HUP", &pid])).status.success());
+    // As Type=notify-reload wants it: when it began, by the clock that never goes back, then that it is done.
+    let reloading = std::iter::from_fn(|| Some(heard())).find(|said| said.contains("RELOADING=1")).unwrap();
+    let at = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")?.parse::<u64>().ok());
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    assert!((uptime - at.unwrap() as f64 / 1e6).abs() < 60.0, "{reloading}, {uptime}");
+    std::iter::from_fn(|| Some(heard())).find(|said| said.contains("READY=1")).unwrap();
     daemon.terminate();
     let stopping = std::iter::from_fn(|| Some(heard())).find(|said| said.contains("STOPPING=1"));
     assert!(stopping.unwrap().contains("STATUS=finishing"));
@@ -356,12 +365,20 @@ fn tls_is_built_in_and_a_renewed_certificate_is_used_without_a_restart() {
     assert!(get_over_tls(address, &first, b"http/1.1").is_err());
     assert!(daemon.stop());
 
-    fs::write(&key, "nothing").unwrap();
+    // A key that is none, one of another certificate, and no certificate.
+    let (_, other, _) = certificate(folder.path(), "other");
     let file = folder.path().join("blamed.toml");
-    let refused = run(&mut blamed(&["start", "--config", file.to_str().unwrap()]));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains("current.key") && said.contains("hint: "), "{said}");
+    for (text, expected) in [
+        ("nothing".to_owned(), "current.key: "),
+        (fs::read_to_string(other).unwrap(), "current.key: it is not the key of the certificate in"),
+        (String::new(), "current.pem: "),
+    ] {
+        fs::write(if text.is_empty() { &cert } else { &key }, &text).unwrap();
+        let refused = run(&mut blamed(&["start", "--config", file.to_str().unwrap()]));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(expected) && said.contains("hint: "), "{said}");
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::store::{self, ExportError, StoreError};
 /// Copy everything that is remembered to a file, beside a daemon that runs.
 ///
 /// The file is the database as it is at one moment; it is replaced at once and whole, or not at all. Mirrors of
-/// repositories are not in it: they are fetched again. Keep the configuration file, and what it names, besides.
+/// repositories are not in it: they are fetched again; nor are mails that were written into files for want of a
+/// mail server: they have been delivered. Keep the configuration file, and what it names, besides.
 /// Reports hold source code and values: the file is its owner's alone, as the data directory is.
 #[derive(Debug, clap::Args)]
 pub(super) struct BackupArguments {
@@ -94,8 +95,9 @@ pub(super) fn export(arguments: ExportArguments) -> Result<(), Failure> {
 
 /// What the store says of a file that was named.
 fn told(error: StoreError, file: &Path) -> Failure {
+    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     match error {
-        StoreError::Directory { path, source } if path.starts_with(file.parent().unwrap_or(file)) => {
+        StoreError::Directory { path, source } if path.starts_with(file.parent().unwrap_or(&file)) => {
             Failure::Wrong(format!("{}: {source}", path.display()))
         }
         StoreError::Damaged { .. } => Failure::Wrong(format!(

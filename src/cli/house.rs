@@ -83,6 +83,11 @@ pub(super) fn failure(error: StoreError) -> Failure {
         StoreError::Damaged { .. } => Failure::Failed(format!(
             "{error}\n\nhint: put the last backup in its place with `blamed restore FILE`; what is there is kept aside"
         )),
+        // Found later than at the start, where its file is named.
+        error if error.is_damaged() => Failure::Failed(format!(
+            "the database is damaged: {error}\n\nhint: put the last backup in its place with `blamed restore \
+                 FILE`; `blamed doctor` says where it is and how much is wrong"
+        )),
         StoreError::Directory { path, source } => Failure::Wrong(format!(
             "the data directory cannot be used: {}: {source}\n\nhint: pass a writable folder with --data-dir",
             path.display()
@@ -128,21 +133,27 @@ pub(super) struct Registered {
     pub(super) keys: Vec<String>,
 }
 
-/// Enters the configured projects in the store and gives each a key; what waits for a repository is tried
+/// Enters the configured projects in the store and gives each a key, and notes `url`, by which the daemon is
+/// reached; what waits for a repository is tried
 /// anew, as the configuration may be what was mended.
 ///
 /// # Errors
 /// What the store says.
-pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<Vec<Registered>, Failure> {
+pub(super) fn register(
+    config: &Config,
+    url: &str,
+    (store, clock): (&Store, &Clock),
+) -> Result<Vec<Registered>, Failure> {
     let now = clock.now().as_millisecond();
-    let registered = store.write(|tx| {
+    let registered = store.write(|tx| -> Result<_, Unregistered> {
         tx.retry_parked(now)?;
+        tx.set_address(url, now)?;
         let mut registered = Vec::new();
         for project in &config.projects {
             let id = tx.ensure_project(&project.name, now)?;
             match tx.configure_key(id, project.key.as_deref(), now)? {
                 KeyStanding::Good => {}
-                KeyStanding::Taken => return Ok(Err(&project.name)),
+                KeyStanding::Taken => return Err(Unregistered::Taken(project.name.clone())),
                 KeyStanding::Revoked => tracing::warn!(
                     project = project.name,
                     "the key configured for this project was revoked and stays so; configure another one, or none"
@@ -153,14 +164,28 @@ pub(super) fn register(config: &Config, store: &Store, clock: &Clock) -> Result<
             }
             registered.push(Registered { id, name: project.name.clone(), keys: tx.keys(id)? });
         }
-        Ok(Ok(registered))
+        Ok(registered)
     });
-    registered.map_err(failure)?.map_err(|name| {
-        Failure::Wrong(format!(
+    registered.map_err(|error| match error {
+        Unregistered::Store(error) => failure(error),
+        Unregistered::Taken(name) => Failure::Wrong(format!(
             "the key configured for project {name:?} belongs to another project of the data directory\n\n\
              hint: give each project a key of its own; openssl rand -hex 16 makes one"
-        ))
+        )),
     })
+}
+
+/// Why projects are not entered; then none of them is.
+enum Unregistered {
+    Store(StoreError),
+    /// A project's key is another's.
+    Taken(String),
+}
+
+impl From<StoreError> for Unregistered {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// The blamer of all configured repositories.
@@ -325,17 +350,27 @@ pub(super) fn where_mails_go(settings: &notify::Settings) -> String {
     }
 }
 
-/// The address of a daemon as it is configured, for commands beside it.
-pub(super) fn configured_url(config: &Config) -> String {
+/// The address of a daemon, for commands beside it: as it is configured, else as the last that ran said, which
+/// may have been started with `--listen`.
+pub(super) fn known_url(config: &Config) -> String {
+    let noted = || {
+        let store = Store::open_to_read(&config.data_dir).ok().flatten()?;
+        store.read(|tx| tx.address()).ok().flatten()
+    };
     // A Unix socket is configured with a public address, or the daemon does not start.
     let own = || listening_url(config).unwrap_or_else(|| "http://localhost".to_owned());
-    config.public_url.clone().unwrap_or_else(own)
+    config.public_url.clone().or_else(noted).unwrap_or_else(own)
 }
 
 /// Where a daemon listens for this machine, as it is configured. `None`: at a Unix socket.
 pub(super) fn listening_url(config: &Config) -> Option<String> {
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
-    Some(format!("{scheme}://{}", reachable(config.listen.address()?)))
+    Some(url(config.listen.address()?, config.tls.is_some()))
+}
+
+/// How clients on this machine reach a daemon that listens at an address.
+pub(super) fn url(address: SocketAddr, has_tls: bool) -> String {
+    let scheme = if has_tls { "https" } else { "http" };
+    format!("{scheme}://{}", reachable(address))
 }
 
 /// An address that a client on this machine can use: a daemon that listens everywhere is at loopback too.

@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::{Extension, Router};
+use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -19,9 +20,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tower::{ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Failure, house};
+use super::Failure;
 use crate::config::Listen;
 use crate::ingest::Intake;
 use crate::store::ProjectId;
@@ -84,12 +86,28 @@ impl Listener {
         opened.map_err(|error| Failure::Wrong(format!("cannot listen on {listen}: {error}\n\nhint: {hint}")))
     }
 
-    /// The address by which clients on this machine reach it; a Unix socket has none.
-    pub(super) fn url(&self, has_tls: bool) -> Option<String> {
+    /// Its address and port; a Unix socket has none.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         let Self::Tcp(listener) = self else { return None };
-        let scheme = if has_tls { "https" } else { "http" };
-        Some(format!("{scheme}://{}", house::reachable(listener.local_addr().ok()?)))
+        listener.local_addr().ok()
     }
+}
+
+/// What connections are served by. Another may take its place at any time: a connection is opened, and a request
+/// answered, by what is there then.
+#[derive(Clone)]
+pub(super) struct Served {
+    /// What answers requests; see [`guarded`].
+    pub(super) routes: Router,
+    /// What protects connections. `None`: they are in the clear.
+    pub(super) tls: Option<TlsAcceptor>,
+    /// What takes the reports of Flawless's clients, and whose they are. `None`: they are not taken.
+    pub(super) flawless: Option<(Intake, ProjectId)>,
+}
+
+/// Routes of which one that panics harms nobody else.
+pub(super) fn guarded(routes: Router) -> Router {
+    routes.layer(CatchPanicLayer::new())
 }
 
 /// Gives one connection after the other, each with where it comes from.
@@ -147,20 +165,15 @@ async fn open_unix(path: &Path) -> io::Result<UnixListener> {
 /// was acknowledged.
 pub(super) async fn serve(
     listener: Listener,
-    tls: Option<TlsAcceptor>,
-    routes: Router,
+    served: watch::Receiver<Served>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let routes = routes.layer(CatchPanicLayer::new());
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let under_way = GracefulShutdown::new();
     accept(&listener, &mut stopped, |stream, peer, place| {
-        let routes = match peer {
-            Some(peer) => routes.clone().layer(Extension(ConnectInfo(peer))),
-            None => routes.clone(),
-        };
-        let (tls, server, watcher) = (tls.clone(), server.clone(), under_way.watcher());
+        let tls = served.borrow().tls.clone();
+        let (served, server, watcher) = (served.clone(), server.clone(), under_way.watcher());
         tokio::spawn(async move {
             let stream: Box<dyn Stream> = match tls {
                 None => stream,
@@ -170,7 +183,13 @@ pub(super) async fn serve(
                     Err(_) => return tracing::debug!("a client took too long to agree on keys"),
                 },
             };
-            let service = TowerToHyperService::new(routes);
+            let service = TowerToHyperService::new(service_fn(move |mut request: Request<_>| {
+                if let Some(peer) = peer {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                }
+                let routes = served.borrow().routes.clone();
+                routes.oneshot(request)
+            }));
             let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
             // How a client leaves is its own affair.
             let _ = watcher.watch(connection).await;
@@ -186,16 +205,16 @@ pub(super) async fn serve(
     give_grace(under_way.shutdown()).await;
 }
 
-/// Serves Flawless's clients, whose reports are those of `project`, until told to stop.
+/// Serves Flawless's clients until told to stop. A connection stays with who took it up.
 pub(super) async fn serve_flawless(
     listener: TcpListener,
-    intake: Intake,
-    project: ProjectId,
+    served: watch::Receiver<Served>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let told = stopped.clone();
     let places = accept(&listener, &mut stopped, |stream, peer, place| {
-        let (intake, told) = (intake.clone(), told.clone());
+        let Some((intake, project)) = served.borrow().flawless.clone() else { return };
+        let told = told.clone();
         tokio::spawn(async move {
             if let Err(error) = intake.serve_flawless(project, stream, told).await {
                 tracing::debug!(%peer, %error, "a connection of Flawless's clients ended");

@@ -6,6 +6,7 @@ mod backup;
 pub mod blame;
 mod client;
 mod configure;
+mod daemon;
 mod demo;
 mod deploy;
 mod doctor;
@@ -29,6 +30,7 @@ mod tls;
 mod token;
 mod user;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -167,24 +169,20 @@ pub fn main() -> ExitCode {
         Command::User(arguments) => user::run(arguments),
         Command::Token(arguments) => token::run(arguments),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Failed(said)) => {
-            eprintln!("error: {said}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Wrong(said)) => {
-            // Problems of a configuration begin with that word themselves.
-            let prefix = if said.starts_with("error: ") { "" } else { "error: " };
-            eprintln!("{prefix}{said}");
-            ExitCode::from(2)
-        }
-    }
+    let (code, said) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(said)) => (1, said),
+        Err(Failure::Wrong(said)) => (2, said),
+    };
+    // Problems of a configuration begin with that word themselves.
+    let prefix = if said.starts_with("error: ") { "" } else { "error: " };
+    // The terminal may be gone, and its going the failure.
+    let _ = writeln!(std::io::stderr(), "{prefix}{said}");
+    ExitCode::from(code)
 }
 
 /// Prints data. That nobody reads it any more (`| head`) is fine.
 fn print_line(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
         _ => Ok(()),

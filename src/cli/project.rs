@@ -150,7 +150,7 @@ struct Shown {
 impl Shown {
     fn new(place: &Place, address: Address) -> Result<Self, Failure> {
         let config = house::configuration(place)?;
-        let configured = || house::configured_url(&config);
+        let configured = || house::known_url(&config);
         let url = address.server.unwrap_or_else(configured).trim_end_matches('/').to_owned();
         Ok(Self { config, url })
     }

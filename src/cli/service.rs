@@ -15,6 +15,15 @@ pub(super) fn ready(url: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("taking reports at {url}"))]);
 }
 
+/// Says that the daemon reads its configuration again; [`ready`] says that it has. The time is what
+/// `Type=notify-reload` tells one reload from another by.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status("reading the configuration")]),
+        Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
+    }
+}
+
 /// Says that the daemon is on its way out.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("finishing what is under way")]);

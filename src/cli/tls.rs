@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{Error, ServerConfig};
 
 use super::Failure;
 use crate::config::Tls;
@@ -111,5 +111,10 @@ fn read(files: &Tls) -> Result<CertifiedKey, String> {
         return Err(of_cert(&"there is no certificate in it"));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| of_key(&error))?;
-    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| of_key(&error))
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
+        Error::InconsistentKeys(_) => {
+            of_key(&format!("it is not the key of the certificate in {}", files.cert.display()))
+        }
+        error => of_key(&error),
+    })
 }

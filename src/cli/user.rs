@@ -80,7 +80,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
             if !new {
                 eprintln!("{mail} has an account already, which stays as it is. This link signs them in:");
             }
-            let url = house::configured_url(&config);
+            let url = house::known_url(&config);
             print_line(&format!("{}{path}", url.trim_end_matches('/')))
         }
         Action::List { json } => {

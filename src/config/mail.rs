@@ -10,7 +10,7 @@ use crate::notify::{Login, Security, Smtp};
 use crate::triage::identity::AddressPolicy;
 
 /// How mail is sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     /// The server. `None`: mails are written into `folder`.
     pub smtp: Option<Smtp>,

@@ -45,7 +45,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:9029";
 pub const DEFAULT_DATA_DIR: &str = "blamed-data";
 
 /// A checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where to listen.
     pub listen: Listen,

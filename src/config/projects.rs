@@ -8,7 +8,7 @@ use crate::blame::{Branch, BranchPattern};
 use crate::triage::walk::{CodePolicy, LibraryGlob};
 
 /// A project.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Project {
     /// Its name.
     pub name: String,

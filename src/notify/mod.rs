@@ -54,7 +54,7 @@ pub enum Transport {
 }
 
 /// A mail server and how to speak to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Smtp {
     /// Its name or address. With TLS its certificate must be for this name.
     pub host: String,
@@ -91,7 +91,7 @@ pub enum Security {
 }
 
 /// A name and a password for a mail server.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     /// As the server knows it.
     pub user: String,

@@ -158,11 +158,12 @@ async fn find_out(pipeline: &Pipeline, parked: Parked) -> Result<Blamed, BlameEr
         .read(|tx| tx.rulebook())
         .await
         .map_err(|error| BlameError::Repository { name: "store".to_owned(), reason: error.to_string() })?;
+    let world = pipeline.0.world();
     let walked =
-        walk(&incoming.report, &survey.mapped, &rulebook, pipeline.0.code(project), pipeline.0.clock.now());
+        walk(&incoming.report, &survey.mapped, &rulebook, world.code(project), pipeline.0.clock.now());
     let Outcome::Suspect(suspect) = walked.outcome else { return Ok(Blamed { incoming, answer: None }) };
     let begun = Instant::now();
-    let blame = pipeline.0.blamer.ask(survey.question(&incoming.report, &suspect)).await;
+    let blame = world.blamer.ask(survey.question(&incoming.report, &suspect)).await;
     let outcome = if blame.is_ok() { "answered" } else { "failed" };
     METRICS.blame.with_label_values(&[outcome]).observe(begun.elapsed().as_secs_f64());
     match blame {
@@ -184,10 +185,11 @@ async fn fetch_missing(pipeline: &Pipeline, project: ProjectId, incoming: &Incom
     if survey.revisions.iter().any(|(_, resolved)| resolved.basis.is_named()) {
         return false;
     }
+    let mirrors = pipeline.0.world().mirrors.clone();
     let mut fetched = false;
     for (name, resolved) in &survey.revisions {
         if resolved.basis == Basis::NamedButMissing {
-            fetched |= pipeline.0.mirrors.fetch_missing(project, name).await;
+            fetched |= mirrors.fetch_missing(project, name).await;
         }
     }
     fetched

@@ -10,13 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::keys::{identity, place_key, report_key};
 use super::survey::Survey;
-use super::{Inner, Refusal, hex};
+use super::{Inner, Refusal, World, hex};
 use crate::blame::{Blame, BlameError, Place};
 use crate::notify::new_message_id;
 use crate::notify::notice::{FaultNotice, Notice};
 use crate::report::Report;
 use crate::store::{
-    Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, Room, StoreError, Tx, Whereabouts,
+    Fault, FaultId, FoundPlace, NewFault, Noted, Occurrence, ProjectId, Room, Store, StoreError, Tx,
+    Whereabouts,
 };
 use crate::triage::decide::{Case, Decision, Mail, Policy, decide};
 use crate::triage::rules::{KnownError, Rule, RuleId, Rulebook};
@@ -197,21 +198,19 @@ impl Ledger {
     }
 
     fn commit(&mut self, pipeline: &Inner, batch: &[Entry]) -> Result<Done, StoreError> {
-        let now = pipeline.clock.now();
+        let (now, world) = (pipeline.clock.now(), pipeline.world());
         pipeline.store.write(|tx| {
             if tx.generation()? != self.rulebook.generation {
                 self.rulebook = tx.rulebook()?;
             }
-            let mut room = pipeline.store.room(pipeline.settings.spare_bytes);
+            let mut room = pipeline.store.room(world.settings.spare_bytes);
             // Where more comes in than can be forgotten meanwhile, samples are what is not missed.
-            if pipeline
-                .settings
-                .database_bytes
-                .is_some_and(|most| tx.bytes().is_ok_and(|(_, used)| used > most))
+            if world.settings.database_bytes.is_some_and(|most| tx.bytes().is_ok_and(|(_, used)| used > most))
             {
                 room = room.max(Room::Tight);
             }
-            let mut page = Page { tx, pipeline, rulebook: &self.rulebook, now, room, done: Done::default() };
+            let (store, rulebook, done) = (&pipeline.store, &self.rulebook, Done::default());
+            let mut page = Page { tx, store, world: &world, rulebook, now, room, done };
             for entry in batch {
                 let receipts = match entry {
                     Entry::Reports { incoming, .. } => Some(page.reports(incoming)?),
@@ -255,7 +254,8 @@ impl Ledger {
 /// One transaction of the ledger, being written.
 struct Page<'a> {
     tx: &'a Tx<'a>,
-    pipeline: &'a Inner,
+    store: &'a Store,
+    world: &'a World,
     rulebook: &'a Rulebook,
     now: Timestamp,
     room: Room,
@@ -291,7 +291,7 @@ impl Page<'_> {
             let standing = self.unless_seen(incoming, Some(&key), |page| page.park(key.clone(), incoming))?;
             return Ok(receipt(incoming, Vec::new(), standing));
         };
-        let code = self.pipeline.code(*project);
+        let code = self.world.code(*project);
         let Walk { verdicts, outcome } = walk(report, &survey.mapped, self.rulebook, code, self.now);
         let standing = match &outcome {
             Outcome::Dropped { rule, reason } => self.unless_seen(incoming, None, |page| {
@@ -344,7 +344,7 @@ impl Page<'_> {
     fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
         let now = self.now.as_millisecond();
         if self.room == Room::Full && !self.tx.is_parked(&key)? {
-            return Err(self.pipeline.store.no_room());
+            return Err(self.store.no_room());
         }
         self.tx.park(&key, incoming.project, &incoming.id, &incoming.report, now)?;
         self.done.parked = true;
@@ -357,7 +357,7 @@ impl Page<'_> {
         let Incoming { project, report, .. } = incoming;
         let (Some(parked), Ok(survey)) = (self.tx.parked(key)?, &incoming.survey) else { return Ok(()) };
         // By the rules as they are now: they may have changed while git was asked.
-        let walked = walk(report, &survey.mapped, self.rulebook, self.pipeline.code(*project), self.now);
+        let walked = walk(report, &survey.mapped, self.rulebook, self.world.code(*project), self.now);
         match (&walked.outcome, answer) {
             (Outcome::Dropped { rule, .. }, _) => {
                 self.tx.hit_rule(*rule, parked.count, self.now.as_millisecond())?;
@@ -480,12 +480,12 @@ impl Page<'_> {
                     failure: fault.blame_failure.as_deref(),
                     mailed: fault.mailed_at.is_some() || self.tx.is_mailed(&fault.identity)?,
                 };
-                decide_on(&facts, suspect, verdicts, self.rulebook, &self.pipeline.settings.policy)
+                decide_on(&facts, suspect, verdicts, self.rulebook, &self.world.settings.policy)
             }
         };
         for mail in &decision.mails {
             let notice = self.notice(&fault, occurrences, after, mail);
-            let message_id = new_message_id(&self.pipeline.settings.sender);
+            let message_id = new_message_id(&self.world.settings.sender);
             self.done.owed |= self.tx.owe(Some(id.0), &decision.mark, &mail.to, &message_id, &notice, now)?;
         }
         self.tx.note_decision(id, &decision.reason, decision.mark == "first", now)?;
@@ -496,7 +496,7 @@ impl Page<'_> {
                 report: incoming.report.clone(),
                 verdicts: verdicts.to_vec(),
             };
-            self.tx.add_occurrence(id, &occurrence, self.pipeline.settings.samples)?;
+            self.tx.add_occurrence(id, &occurrence, self.world.settings.samples)?;
         }
         Ok(())
     }
@@ -506,7 +506,7 @@ impl Page<'_> {
         Notice::Fault(Box::new(FaultNotice {
             fault: fault.id.0,
             project: self
-                .pipeline
+                .world
                 .projects
                 .get(&fault.project)
                 .map_or_else(String::new, |project| project.name.clone()),

@@ -100,17 +100,35 @@ pub struct Pipeline(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    surveyor: Arc<Surveyor>,
-    blamer: Blamer,
-    mirrors: Mirrors,
     clock: Clock,
-    settings: Settings,
-    projects: HashMap<ProjectId, Project>,
+    world: Mutex<Arc<World>>,
     entries: mpsc::Sender<ledger::Entry>,
     decided: broadcast::Sender<Vec<u8>>,
     parked: Notify,
     /// Why the ledger's last transaction failed, if it did.
     trouble: Mutex<Option<Refusal>>,
+}
+
+/// What the configuration says of the world, and what asks it: of one piece, so that whoever works by it does
+/// not see one half of an old one and one of a new.
+struct World {
+    surveyor: Surveyor,
+    blamer: Blamer,
+    mirrors: Mirrors,
+    settings: Settings,
+    projects: HashMap<ProjectId, Project>,
+}
+
+impl World {
+    fn new((blamer, mirrors): (Blamer, Mirrors), settings: Settings) -> Arc<Self> {
+        let projects = settings.projects.iter().map(|p| (p.id, p.clone())).collect();
+        Arc::new(Self { surveyor: Surveyor::new(blamer.clone()), blamer, mirrors, settings, projects })
+    }
+
+    fn code(&self, project: ProjectId) -> &CodePolicy {
+        static NONE: CodePolicy = CodePolicy { library: Vec::new(), only_blame: Vec::new() };
+        self.projects.get(&project).map_or(&NONE, |project| &project.code)
+    }
 }
 
 /// What is known of a report's place once it is decided.
@@ -130,22 +148,17 @@ impl Pipeline {
     #[must_use]
     pub fn start(
         store: Store,
-        (blamer, mirrors): (Blamer, Mirrors),
+        sources: (Blamer, Mirrors),
         clock: Clock,
         settings: Settings,
         owed: impl Fn() + Send + 'static,
     ) -> (Self, Running) {
         let (entries, queue) = mpsc::channel(QUEUE);
         let (decided, _) = broadcast::channel(ANNOUNCEMENTS);
-        let projects = settings.projects.iter().map(|p| (p.id, p.clone())).collect();
         let pipeline = Self(Arc::new(Inner {
-            surveyor: Arc::new(Surveyor::new(blamer.clone())),
             store,
-            blamer,
-            mirrors,
             clock,
-            settings,
-            projects,
+            world: Mutex::new(World::new(sources, settings)),
             entries,
             decided,
             parked: Notify::new(),
@@ -159,6 +172,13 @@ impl Pipeline {
             .expect("a thread can be started when the daemon starts");
         let blaming = tokio::spawn(blaming::run(pipeline.clone(), stopped));
         (pipeline, Running { stop, ledger: thread, blaming })
+    }
+
+    /// Works by other settings, and asks others, from the next report and the next place on. What is under way
+    /// ends as it began.
+    pub fn use_settings(&self, sources: (Blamer, Mirrors), settings: Settings) {
+        *self.0.world.lock().unwrap_or_else(PoisonError::into_inner) = World::new(sources, settings);
+        self.look_again();
     }
 
     /// Takes the reports that came with one request of a project. When this answers, they are on disk.
@@ -188,11 +208,12 @@ impl Pipeline {
     /// Surveys a report. Blocks.
     fn survey(&self, project: ProjectId, mut report: Report) -> ledger::Incoming {
         report.count = report.count.clamp(1, MOST_OCCURRENCES);
-        let survey = match self.0.projects.get(&project) {
+        let world = self.0.world();
+        let survey = match world.projects.get(&project) {
             Some(project) => {
                 let now = self.0.clock.now().as_millisecond();
                 let deployed = || survey::deploy_of(&self.0.store, project, &report, now);
-                self.0.surveyor.survey(project, &report, deployed)
+                world.surveyor.survey(project, &report, deployed)
             }
             None => Err(BlameError::UnknownProject),
         };
@@ -247,7 +268,7 @@ impl Pipeline {
     /// Whether a project is configured: the store also knows those that were.
     #[must_use]
     pub fn has_project(&self, project: ProjectId) -> bool {
-        self.0.projects.contains_key(&project)
+        self.0.world().projects.contains_key(&project)
     }
 
     /// Keeps a deploy; says whether a repository of the project has its revision yet.
@@ -258,8 +279,9 @@ impl Pipeline {
         let pipeline = self.clone();
         let task = tokio::task::spawn_blocking(move || {
             pipeline.0.store.write(|tx| tx.add_deploy(project, &deploy))?;
-            let repositories = pipeline.0.projects.get(&project).map(|project| &project.repositories);
-            let has = |name: &String| pipeline.0.blamer.parse_revision(name, &deploy.revision).is_ok();
+            let world = pipeline.0.world();
+            let repositories = world.projects.get(&project).map(|project| &project.repositories);
+            let has = |name: &String| world.blamer.parse_revision(name, &deploy.revision).is_ok();
             Ok(repositories.into_iter().flatten().any(has))
         });
         task.await.expect("announcing does not panic")
@@ -319,9 +341,8 @@ impl Inner {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn code(&self, project: ProjectId) -> &CodePolicy {
-        static NONE: CodePolicy = CodePolicy { library: Vec::new(), only_blame: Vec::new() };
-        self.projects.get(&project).map_or(&NONE, |project| &project.code)
+    fn world(&self) -> Arc<World> {
+        Arc::clone(&self.world.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

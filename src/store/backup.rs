@@ -93,11 +93,17 @@ fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
 
 /// Copies the database that `from` sees to the file `to`, whole or not at all. Answers its bytes.
 pub(super) fn copy(from: &Connection, to: &Path) -> Result<u64, StoreError> {
-    let part = beside(to, ".part");
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| StoreError::Directory { path, source }
     };
+    // Where it is a link, what it leads to is replaced.
+    let to = &fs::canonicalize(to).unwrap_or_else(|_| to.to_owned());
+    // A device that is replaced by a file is missed by all other programs.
+    if fs::metadata(to).is_ok_and(|there| !there.is_file()) {
+        return Err(at(to)(io::Error::other("what is there is no file, and is not replaced")));
+    }
+    let part = beside(to, ".part");
     // What an earlier try left is written over; one that is still at work is left alone.
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(&part).map_err(at(&part))?;

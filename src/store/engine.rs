@@ -117,10 +117,17 @@ impl StoreError {
         }
     }
 
+    /// Whether the database holds what SQLite cannot make sense of.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt))
+    }
+
     /// The same with the cause that SQLite leaves to guess, of the database at `path`.
     fn explained(self, path: &Path) -> Self {
         use rusqlite::ErrorCode::{
-            CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, NotADatabase, SystemIoFailure,
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
+            SystemIoFailure,
         };
         let Self::Sqlite(error) = &self else { return self };
         let (path, free) = (path.to_owned(), free_bytes(path));
@@ -131,6 +138,7 @@ impl StoreError {
                 Self::Full { path, free: free.unwrap_or(0), wanted: ROOM_BYTES }
             }
             Some(DatabaseBusy | DatabaseLocked) => Self::Locked { path },
+            Some(DatabaseCorrupt) => Self::Damaged { path, reason: format!("it is damaged: {error}") },
             Some(NotADatabase) => Self::Damaged { path, reason: "this is no database".to_owned() },
             _ => self,
         }
@@ -275,6 +283,15 @@ impl Store {
             returned: Condvar::new(),
             _lock: lock,
         })))
+    }
+
+    /// Folds the log beside the database into it, so that the file alone is all of it. Blocks.
+    ///
+    /// # Errors
+    /// What SQLite says; then the log is folded in when the database is next opened.
+    pub fn fold_log(&self) -> Result<(), StoreError> {
+        lock(&self.0.writer).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
     }
 
     /// Runs `work` in a transaction that may write. It is committed, durably, when `work` returns `Ok`,

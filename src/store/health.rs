@@ -3,7 +3,7 @@
 
 use rusqlite::OptionalExtension;
 
-use super::{StoreError, Tx};
+use super::{ProjectId, StoreError, Tx};
 
 /// What waits longest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,5 +79,14 @@ impl Tx<'_> {
     pub fn last_report(&self) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT max(last_seen) FROM faults";
         Ok(self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    }
+
+    /// When a fault of a project was last seen, in milliseconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn last_seen(&self, project: ProjectId) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT max(last_seen) FROM faults WHERE project = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([project.0], |row| row.get(0))?)
     }
 }

@@ -219,6 +219,22 @@ impl Tx<'_> {
         self.set_setting("week_starts", set.week_starts.as_deref().unwrap_or_default(), by, now)
     }
 
+    /// The address by which the daemon that last ran said that it is reached.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn address(&self) -> Result<Option<String>, StoreError> {
+        self.setting("address")
+    }
+
+    /// Notes the address by which the daemon is reached.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn set_address(&self, url: &str, now: i64) -> Result<(), StoreError> {
+        self.set_setting("address", url, "the daemon", now)
+    }
+
     fn set_setting(&self, name: &str, value: &str, by: &str, now: i64) -> Result<(), StoreError> {
         let sql = "
             INSERT INTO settings (name, value, changed_at, changed_by) VALUES (?1, ?2, ?3, ?4)

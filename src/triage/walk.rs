@@ -39,6 +39,24 @@ pub struct LibraryGlob {
     pub function: Option<GlobMatcher>,
 }
 
+impl PartialEq for CodePolicy {
+    fn eq(&self, other: &Self) -> bool {
+        self.library == other.library
+            && self
+                .only_blame
+                .iter()
+                .map(fancy_regex::Regex::as_str)
+                .eq(other.only_blame.iter().map(fancy_regex::Regex::as_str))
+    }
+}
+
+impl PartialEq for LibraryGlob {
+    fn eq(&self, other: &Self) -> bool {
+        let function = |glob: &Self| glob.function.as_ref().map(|function| function.glob().clone());
+        self.path.glob() == other.path.glob() && function(self) == function(other)
+    }
+}
+
 /// What came of a walk.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Walk {

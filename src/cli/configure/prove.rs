@@ -45,7 +45,7 @@ pub(super) async fn mail(config: &Config, to: &str) -> Result<String, Wrong> {
         said: String::new(),
         about: About::MailServer,
     };
-    let mut settings = house::notify_settings(config, Some(house::configured_url(config))).map_err(broken)?;
+    let mut settings = house::notify_settings(config, Some(house::known_url(config))).map_err(broken)?;
     let to = to.parse().map_err(|_| broken(Failure::Failed(format!("{to:?} is no mail address"))))?;
     let Transport::Smtp(smtp) = &mut settings.transport else {
         return Ok(house::where_mails_go(&settings));

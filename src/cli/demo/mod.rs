@@ -5,7 +5,8 @@ mod history;
 use serde_json::{Value, json};
 
 use super::client::{Address, Client, Letter, REPORTS};
-use super::start::{Daemon, Signals};
+use super::daemon::Daemon;
+use super::start::Signals;
 use super::{Failure, house, print_line, report};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -53,8 +54,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
         let mut signals = Signals::hear()?;
-        let daemon = Daemon::start(&config, Clock::system()).await?;
-        let key = daemon.projects[0].keys[0].clone();
+        let daemon = Daemon::start(config, Clock::system()).await?;
+        let key = daemon.projects()[0].keys[0].clone();
         print_line(&format!("A shop by three people is in {}; a daemon for it listens on {}.", shop.display(), daemon.url()))?;
         for (n, scene) in scenes(&release.to_string()).into_iter().enumerate() {
             print_line(&format!("\n{}\n{}. {}\n", "═".repeat(78), n + 1, scene.title))?;
@@ -144,7 +145,7 @@ async fn play(daemon: &Daemon, key: &str, scene: Scene) -> Result<(), Failure> {
 
 /// The mails owed about a fault, as they read.
 fn mails(daemon: &Daemon, fault: i64) -> Result<Vec<(String, String)>, Failure> {
-    let owed = daemon.store.read(|tx| {
+    let owed = daemon.store().read(|tx| {
         let mut owed = Vec::new();
         for status in tx.deliveries_about(fault)? {
             if let Some(delivery) = tx.delivery(status.id)? {
@@ -156,7 +157,7 @@ fn mails(daemon: &Daemon, fault: i64) -> Result<Vec<(String, String)>, Failure> 
     owed.map_err(Failure::failed)?
         .into_iter()
         .map(|(notice, to)| {
-            let text = compose::text(&notice, &to, &daemon.notify).map_err(Failure::failed)?;
+            let text = compose::text(&notice, &to, daemon.notify()).map_err(Failure::failed)?;
             Ok((to, format!("Subject: {}\n\n{text}", compose::subject(&notice))))
         })
         .collect()

@@ -204,7 +204,7 @@ pub(super) fn clock(config: &Config, store: Option<&Store>, now: Timestamp, foun
 
 /// Whether browsers and programs find the daemon.
 pub(super) fn address(config: &Config, daemon: Daemon, found: &mut Findings) {
-    let url = house::configured_url(config);
+    let url = house::known_url(config);
     if daemon == Daemon::Rests {
         // A Unix socket that is left over makes way when the daemon starts.
         if let Some(listen) = config.listen.address().filter(|listen| listen.port() != 0)

@@ -64,7 +64,8 @@ fn fetched(config: &Config, repository: &Repository, now: Timestamp, found: &mut
     if let Err(error) = mirror.reach(PATIENCE, &AtomicBool::new(false)) {
         let fix =
             format!("Try `git ls-remote {url}` as the user who runs the daemon; git says what is missing.");
-        found.wrong("repository", format!("{name}: {error}."), fix);
+        let said = error.to_string();
+        found.wrong("repository", format!("{name}: {}.", said.trim_end_matches('.')), fix);
     }
     let Some(at) = pipeline::fetched_at(&mirror.folder) else { return ", never fetched".to_owned() };
     let age = now.as_millisecond() - at.as_millisecond();
@@ -127,7 +128,7 @@ fn authors(config: &Config, repository: &Repository, rulebook: &Rulebook, found:
 
 /// Whether mail can be sent, up to the point where one would be.
 pub(super) async fn mail(config: &Config, found: &mut Findings) {
-    let mut settings = match house::notify_settings(config, Some(house::configured_url(config))) {
+    let mut settings = match house::notify_settings(config, Some(house::known_url(config))) {
         Ok(settings) => settings,
         Err(failure) => {
             found.wrong("mail", failure.to_string(), "Set `from` in the section [mail].");
@@ -168,6 +169,8 @@ pub(super) fn remembered(
             let Some(id) = tx.project_of_name(name)? else { continue };
             let keys: Vec<_> = tx.all_keys(id)?.into_iter().filter(|key| key.revoked_at.is_none()).collect();
             let last = keys.iter().filter_map(|key| key.used.used_at).max();
+            // What a key is used for is written down some seconds later.
+            let last = last.or(tx.last_seen(id)?);
             match (keys.len(), last) {
                 (0, _) => found.wrong(
                     "keys",
