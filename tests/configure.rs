@@ -7,6 +7,8 @@
 mod daemon;
 #[path = "support/exim.rs"]
 mod exim;
+#[path = "support/questionnaire.rs"]
+mod questionnaire;
 #[path = "support/smtp.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod smtp;
@@ -15,7 +17,6 @@ mod terminal;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -23,42 +24,9 @@ use std::time::Instant;
 use daemon::{Daemon, blamed, eventually, run, traceback};
 use exim::Exim;
 use mail_parser::MessageParser;
+use questionnaire::{configure, mode, path, port, program, repository};
 use smtp::{At, Do, Encryption, Server, certified, certified_until};
 use terminal::{Terminal, entries};
-
-const CODE: &str = "import x\n\n\ndef price(text):\n    return Decimal(text)\n";
-
-/// A clone with one commit, by mira.lang@example.com, in `folder`.
-fn repository(folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("pricing.py"), CODE).unwrap();
-    for arguments in [
-        &["init", "--quiet", "--initial-branch=main"][..],
-        &["config", "user.email", "mira.lang@example.com"],
-        &["config", "user.name", "Mira"],
-        &["add", "."],
-        &["commit", "--quiet", "--message=Price"],
-        &["branch", "release-9"],
-    ] {
-        let done = run(Command::new("git").args(arguments).current_dir(folder));
-        assert!(done.status.success(), "{done:?}");
-    }
-}
-
-fn configure(folder: &Path) -> Command {
-    let mut command = blamed(&["configure"]);
-    command.current_dir(folder).env("HOME", folder).env("GIT_CONFIG_GLOBAL", "/dev/null");
-    command
-}
-
-/// A port that is free now.
-fn port() -> u16 {
-    std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
-}
-
-fn mode(file: &Path) -> u32 {
-    fs::metadata(file).unwrap().permissions().mode() & 0o777
-}
 
 /// A git server over HTTP; `None` where there is no Python for it.
 struct GitServer(Child, u16);
@@ -252,11 +220,9 @@ fn whoever_stops_while_it_is_tried_leaves_nothing_half_done() {
     repository(&folder.path().join("shop"));
     // A git that clones for ever.
     let bin = folder.path().join("bin");
-    fs::create_dir(&bin).unwrap();
-    let script = "#!/bin/sh\ncase \"$*\" in *fetch*) printf 'Receiving objects:  42%%\\r' >&2; sleep 60;; *ls-remote*) exit 0;; *) exec /usr/bin/env PATH=\"$REAL\" git \"$@\";; esac\n";
-    fs::write(bin.join("git"), script).unwrap();
-    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = std::env::var("PATH").unwrap();
+    let script = "case \"$*\" in *fetch*) printf 'Receiving objects:  42%%\\r' >&2; sleep 60;; *ls-remote*) exit 0;; *) exec /usr/bin/env PATH=\"$REAL\" git \"$@\";; esac";
+    program(&bin, "git", script);
+    let real = std::env::var("PATH").unwrap();
 
     for (at, repository, signal) in [
         ("Mail: sending", "../shop", "\x03"),
@@ -269,7 +235,7 @@ fn whoever_stops_while_it_is_tried_leaves_nothing_half_done() {
         let empty = folder.path().join("empty");
         fs::create_dir(&empty).unwrap();
         let mut command = configure(&empty);
-        command.env("PATH", format!("{}:{path}", bin.display())).env("REAL", &path);
+        command.env("PATH", path(&bin)).env("REAL", &real);
         let mut terminal = Terminal::run(&command, 80);
         let mut typed = answers(folder.path(), &server);
         typed[0] = repository.to_owned();
@@ -420,6 +386,13 @@ fn what_is_wrong_with_mail_is_said_in_words() {
             String::new(),
         ),
         ("slow", plain(&[(At::Mail, Do::Silence)]), "none", String::new()),
+        ("no such machine", 25, "none", "# at mail.invalid\n".to_owned()),
+        (
+            "another name",
+            listening(Encryption::Tls(good.clone())),
+            "implicit",
+            format!("# at 127.0.0.1\n{}", ca(&roots)),
+        ),
         ("hangs up", plain(&[(At::Mail, Do::HangUp)]), "none", String::new()),
         (
             "TLS on a port spoken to in the clear",
@@ -483,12 +456,15 @@ fn what_is_wrong_with_mail_is_said_in_words() {
             .iter()
             .map(|(name, port, encryption, more)| {
                 scope.spawn(move || {
-                    let mut configuration =
-                        format!("data_dir = \"d\"\n[mail]\nsmtp_timeout_seconds = 1\nsmtp_host = \"localhost\"\n{more}");
+                    let host = more.lines().next().and_then(|line| line.strip_prefix("# at "));
+                    let host = host.unwrap_or("localhost");
+                    let mut configuration = format!(
+                        "data_dir = \"d\"\n[mail]\nsmtp_timeout_seconds = 1\nsmtp_host = \"{host}\"\n{more}"
+                    );
                     if !more.is_empty() && more.contains("ca_file") {
                         configuration.push_str("smtp_tls = \"starttls\"\n");
                     }
-                    let server = format!("localhost:{port}");
+                    let server = format!("{host}:{port}");
                     let arguments = ["--mail-server", &server, "--mail-encryption", encryption];
                     let (code, said) = by_itself(folder, &arguments, &configuration);
                     assert_eq!(code, Some(1), "{name}: {said}");

@@ -146,6 +146,8 @@ impl Url {
     #[must_use]
     pub fn name(&self) -> &str {
         let path = self.shown.trim_end_matches('/');
+        // A clone with files, by the folder in it that is the repository.
+        let path = path.strip_suffix("/.git").unwrap_or(path);
         let last = path.rsplit(['/', ':']).next().unwrap_or_default();
         last.strip_suffix(".git").unwrap_or(last)
     }

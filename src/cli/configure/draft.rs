@@ -1,8 +1,9 @@
 //! What a set-up is written to: the file itself, a password beside it, and, while it is not done, a draft of
 //! the answers. Each is written whole or not at all, for its owner's eyes only.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -49,15 +50,9 @@ impl Draft {
     }
 }
 
-/// Writes a file whole: under another name, then in its place.
+/// Writes a file whole, or not at all.
 pub(super) fn write(file: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    // Where the file is a link, what it leads to is written.
-    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let folder = file.parent().unwrap_or(folder);
-    written(folder, content)?.persist(&file).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
+    Ready::write(file, content)?.place()
 }
 
 /// Writes a file that is not there yet, whole.
@@ -65,16 +60,56 @@ pub(super) fn write(file: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] where it is, and what the system says.
 pub(in crate::cli) fn write_new(file: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    written(folder, content)?.persist_noclobber(file).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
+    Ready::write(file, content)?.place_new()
 }
 
-fn written(folder: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
-    let mut new = NamedTempFile::new_in(folder)?;
-    new.as_file().set_permissions(std::fs::Permissions::from_mode(0o600))?;
-    new.write_all(content)?;
-    new.as_file().sync_all()?;
-    Ok(new)
+/// A file that is on the disk under another name, and goes away unless it gets its own.
+pub(super) struct Ready {
+    file: PathBuf,
+    new: NamedTempFile,
+}
+
+impl Ready {
+    /// For its owner's eyes only; where it replaces one that others than its group may not read, for those too.
+    pub(super) fn write(file: &Path, content: &[u8]) -> io::Result<Self> {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        // Where the file is a link, what it leads to is written.
+        let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        if std::fs::metadata(&file).is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other("what is there is no file, and is not replaced"));
+        }
+        let mut new = NamedTempFile::new_in(file.parent().unwrap_or(folder))?;
+        let mut mode = 0o600;
+        if let Ok(old) = std::fs::metadata(&file)
+            && old.mode() & 0o007 == 0
+        {
+            // Who may not give it away keeps it, and then it is theirs alone.
+            if std::os::unix::fs::fchown(new.as_file(), Some(old.uid()), Some(old.gid())).is_ok() {
+                mode |= old.mode() & 0o060;
+            }
+        }
+        new.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+        new.write_all(content)?;
+        new.as_file().sync_all()?;
+        Ok(Self { file, new })
+    }
+
+    /// Gives it its name.
+    pub(super) fn place(self) -> io::Result<()> {
+        let Self { file, new } = self;
+        new.persist(&file).map_err(|error| error.error)?;
+        sync_folder(&file)
+    }
+
+    /// Gives it its name where nobody has it.
+    fn place_new(self) -> io::Result<()> {
+        let Self { file, new } = self;
+        new.persist_noclobber(&file).map_err(|error| error.error)?;
+        sync_folder(&file)
+    }
+}
+
+fn sync_folder(file: &Path) -> io::Result<()> {
+    File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

@@ -1,29 +1,29 @@
 //! `blamed configure`: from nothing to the first mail.
 //!
 //! The answers are asked for one by one (`questions`, `talk`), shown for review, and proven: a mail is sent, the
-//! repository is fetched, a traceback is explained (`prove`). Only then is anything written (`edit`, `draft`).
-//! Whoever stops before keeps a draft of the answers, and goes on there the next time.
+//! repository is fetched, a traceback is explained (`prove`). Only then is anything written (`file`, `edit`,
+//! `draft`), and a service made of it where that is wanted (`unit`). Whoever stops before keeps a draft of the
+//! answers, and goes on there the next time.
 
 pub(super) mod draft;
 pub(super) mod edit;
+mod file;
 mod look;
 mod prove;
 mod questions;
 mod talk;
+mod unit;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
-use self::edit::{Edit, MAIL, PROJECT, REPOSITORY, TOP, WEB};
 use self::prove::{Made, Wrong};
 use self::questions::{About, Answers, Setting};
 use self::talk::{Stop, Talk};
-use super::{Failure, Place, house, print_line};
-use crate::config::{self, Config, ConfigError, EXAMPLE, Environment};
+use super::{Failure, Place, house};
+use crate::config::{Config, EXAMPLE, Environment};
 use crate::notify::trial::{self, Speech};
-use crate::pipeline::random_id;
-use crate::store::Store;
 
 /// The variable of the mail server's password.
 const PASSWORD: &str = "BLAMED_MAIL_SMTP_PASSWORD";
@@ -46,6 +46,9 @@ pub(super) struct Arguments {
     /// Write the file without trying the answers
     #[arg(long, requires = "non_interactive")]
     no_proof: bool,
+    /// Have systemd run it, too; as root
+    #[arg(long, requires = "non_interactive")]
+    systemd: bool,
     /// Forget the answers of a run that was interrupted
     #[arg(long)]
     anew: bool,
@@ -145,6 +148,13 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
                 talk.say("");
                 talk.say("Stopped. Nothing is written.");
                 Err(Stop::Interrupted)
+            }
+            Err(Stop::Failed(failure)) if draft.next > 0 => {
+                draft.answers = set_up.answers.clone();
+                if draft.keep(&set_up.file).is_ok() {
+                    talk.say("Your answers are kept; `blamed configure` goes on there.");
+                }
+                Err(Stop::Failed(failure))
             }
             other => other,
         }
@@ -266,7 +276,12 @@ impl SetUp {
             proven?;
         }
         self.write(talk)?;
-        self.introduce(&config, talk)
+        let installed = match arguments.systemd {
+            true => self.install_service(&config, talk).map(|()| true),
+            false => Ok(false),
+        };
+        self.introduce(&config, matches!(installed, Ok(true)), talk)?;
+        Ok(installed.map(drop)?)
     }
 
     async fn prove_by_itself(&self, config: &Config, talk: &mut Talk, made: &mut Made) -> Result<(), Stop> {
@@ -318,7 +333,14 @@ impl SetUp {
         let config = self.config()?;
         self.write(talk)?;
         Draft::forget(&self.file);
-        self.introduce(&config, talk)
+        draft.next = 0;
+        // What is written is written: whoever stops here has no service, and all the rest.
+        let installed = match self.offer_service(&config, talk).await {
+            Err(Stop::Interrupted) => Ok(false),
+            installed => installed,
+        };
+        self.introduce(&config, matches!(installed, Ok(true)), talk)?;
+        installed.map(drop)
     }
 
     /// The question before one.
@@ -538,194 +560,6 @@ impl SetUp {
                 _ => {}
             }
         }
-    }
-
-    fn password_file(&self) -> PathBuf {
-        self.setting.folder.join(PASSWORD_FILE)
-    }
-
-    /// The project's name.
-    fn project(&self) -> String {
-        let configured = self.setting.config.as_ref().and_then(|config| config.projects.first());
-        match (configured, self.answers.url()) {
-            (Some(project), _) => project.name.clone(),
-            (None, Some(url)) => url.name().to_owned(),
-            (None, None) => config::folder_name(Path::new(&self.answers.repository)),
-        }
-    }
-
-    /// The text of the file that the answers make.
-    fn text(&mut self) -> String {
-        let (project, listen) = (self.project(), self.answers.listen(&self.setting));
-        if self.key.is_empty() {
-            let known = Store::open_to_read(&self.setting.folder.join(&self.answers.data_dir)).ok().flatten();
-            let known = known.and_then(|store| {
-                let keys = store.read(|tx| {
-                    let id = tx.project_of_name(&project)?;
-                    id.map(|id| tx.keys(id)).transpose()
-                });
-                keys.ok().flatten()?.into_iter().next()
-            });
-            self.key = known.unwrap_or_else(random_id);
-        }
-        let answers = &self.answers;
-        let mut edit = Edit::new(&self.before);
-        edit.set(TOP, "listen", listen.to_string());
-        edit.set(TOP, "public_url", answers.address.as_str());
-        let folder = self.setting.folder.join(&answers.data_dir);
-        if self.setting.config.as_ref().is_none_or(|config| config.data_dir != folder) {
-            edit.set(TOP, "data_dir", answers.data_dir.as_str());
-        }
-        edit.set(TOP, "default_contact", answers.contact.as_str());
-        if answers.sends_mail() {
-            let (host, port) = answers.server();
-            edit.unset(MAIL, "folder");
-            edit.set(MAIL, "smtp_host", host);
-            edit.set(MAIL, "smtp_port", i64::from(port));
-            edit.set(MAIL, "smtp_tls", answers.encryption.as_str());
-            if answers.mail_user.is_empty() {
-                for key in ["smtp_user", "smtp_password", "smtp_password_file"] {
-                    edit.unset(MAIL, key);
-                }
-            } else {
-                edit.set(MAIL, "smtp_user", answers.mail_user.as_str());
-                self.place_password(&mut edit);
-            }
-        } else {
-            for key in [
-                "smtp_host",
-                "smtp_port",
-                "smtp_tls",
-                "smtp_user",
-                "smtp_password",
-                "smtp_password_file",
-                "smtp_ca_file",
-                "smtp_helo",
-            ] {
-                edit.unset(MAIL, key);
-            }
-        }
-        let from = self.setting.config.as_ref().and_then(|config| config.mail.from.clone());
-        edit.set(MAIL, "from", from.unwrap_or_else(|| answers.from()));
-        match answers.domain.as_str() {
-            "" => edit.unset(MAIL, "email_domain"),
-            domain => edit.set(MAIL, "email_domain", domain),
-        }
-        edit.set(MAIL, "ignore_vcs_email_domain", answers.all_on_domain == "yes");
-        edit.set(WEB, "admin", answers.contact.as_str());
-        edit.set(PROJECT, "name", project);
-        let has_key_file = self.before.lines().any(|line| line.starts_with("key_file"));
-        if !has_key_file {
-            edit.set(PROJECT, "key", self.key.as_str());
-        }
-        let configured = self.setting.config.as_ref().and_then(|config| config.projects.first());
-        let source =
-            configured.and_then(|project| project.repositories.first()).map(|repository| &repository.source);
-        let unchanged = source.is_some_and(|source| source.to_string() == answers.repository);
-        if !unchanged {
-            let (set, unset) = match answers.url() {
-                Some(_) => ("url", "path"),
-                None => ("path", "url"),
-            };
-            edit.unset(REPOSITORY, unset);
-            edit.unset(REPOSITORY, "url_file");
-            edit.set(REPOSITORY, set, answers.repository.as_str());
-        }
-        let is_pattern = answers.branch.contains(['*', '?', '[', '{']);
-        for (key, wanted) in [("branch", !is_pattern), ("branch_pattern", is_pattern)] {
-            match wanted && !answers.branch.is_empty() {
-                true => edit.set(REPOSITORY, key, answers.branch.as_str()),
-                false => edit.unset(REPOSITORY, key),
-            }
-        }
-        edit.text().to_owned()
-    }
-
-    fn place_password(&self, edit: &mut Edit) {
-        if self.answers.mail_password.is_empty() {
-            return;
-        }
-        let file = self.password_file();
-        match self.password_in {
-            PasswordIn::File => {
-                edit.unset(MAIL, "smtp_password");
-                edit.set(MAIL, "smtp_password_file", file.display().to_string());
-            }
-            PasswordIn::Environment => {
-                edit.unset(MAIL, "smtp_password");
-                edit.unset(MAIL, "smtp_password_file");
-            }
-            PasswordIn::Configuration => {
-                edit.unset(MAIL, "smtp_password_file");
-                edit.set(MAIL, "smtp_password", self.answers.mail_password.as_str());
-            }
-        }
-    }
-
-    /// The configuration that the answers make, read as the daemon will read it.
-    fn config(&mut self) -> Result<Config, Failure> {
-        let text = self.text();
-        let mut environment = Environment::of_process();
-        if !self.answers.mail_password.is_empty() && self.answers.sends_mail() {
-            // Its file is not there yet.
-            environment =
-                environment.with(PASSWORD, &self.answers.mail_password).without(&format!("{PASSWORD}_FILE"));
-        }
-        match Config::read(Some(&self.file), &text, &environment) {
-            Ok(loaded) => Ok(loaded.config),
-            Err(problems) => Err(Failure::wrong(ConfigError::Wrong(problems))),
-        }
-    }
-
-    /// Writes what there is to write: the password first, so that the file is never there without it.
-    fn write(&mut self, talk: &Talk) -> Result<(), Failure> {
-        let text = self.text();
-        let failed = |file: &Path, error: std::io::Error| {
-            let hint = "run it as a user who may write there, or name another file with --config";
-            Failure::Failed(format!("{} cannot be written: {error}\n\nhint: {hint}", file.display()))
-        };
-        let password = &self.answers.mail_password;
-        talk.say("");
-        if self.answers.sends_mail() && !password.is_empty() && self.password_in == PasswordIn::File {
-            let file = self.password_file();
-            draft::write(&file, format!("{password}\n").as_bytes()).map_err(|error| failed(&file, error))?;
-            talk.show(&format!("Written: {}", file.display()));
-        }
-        draft::write(&self.file, text.as_bytes()).map_err(|error| failed(&self.file, error))?;
-        talk.show(&format!("Written: {}", self.file.display()));
-        Ok(())
-    }
-
-    /// Says how to start, and what to put into the programs that fail.
-    fn introduce(&self, config: &Config, talk: &Talk) -> Result<(), Stop> {
-        let file = house::quoted(&self.file.display().to_string());
-        let url = &self.answers.address;
-        talk.say("");
-        talk.say("To start it:");
-        print_line(&format!("blamed start --config {file}"))?;
-        let password = self.answers.sends_mail() && !self.answers.mail_password.is_empty();
-        if password && self.password_in == PasswordIn::Environment {
-            talk.say(&format!("with the password in its environment, as {PASSWORD} or {PASSWORD}_FILE."));
-        }
-        talk.say("");
-        talk.say("To report to it, put into your programs whichever they know:");
-        let (scheme, host) = url.split_once("://").unwrap_or(("http", url));
-        print_line(&format!("Sentry DSN: {scheme}://{}@{host}/1", self.key))?;
-        print_line(&format!(
-            "OTLP: OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{}",
-            self.key
-        ))?;
-        print_line(&format!("anything: blamed report --server {url} --key {} traceback.txt", self.key))?;
-        talk.say("");
-        talk.say(&match config.web.sign_in {
-            crate::web::SignIn::Required => format!(
-                "The pages are at {url}. When it first starts, {} gets a link that makes them the admin.",
-                self.answers.contact
-            ),
-            crate::web::SignIn::Off => format!("The pages are at {url}, for everybody who reaches them."),
-        });
-        talk.say("`blamed doctor` says how it stands, at any time.");
-        Ok(())
     }
 }
 

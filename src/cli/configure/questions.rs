@@ -178,7 +178,11 @@ impl About {
                 setting.here.as_ref().map(|here| here.top.display().to_string()).unwrap_or_default()
             }
             Self::Branch => there().and_then(|known| known.branch).unwrap_or_default(),
-            Self::Address => format!("http://{}:{PORT}", setting.host),
+            Self::Address => {
+                let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+                let port = (PORT..=PORT + 100).find(is_free).unwrap_or(PORT);
+                format!("http://{}:{port}", setting.host)
+            }
             Self::DataDir => "blamed-data".to_owned(),
             Self::MailServer => match setting.ports.first() {
                 Some(port) => format!("localhost:{port}"),

@@ -121,7 +121,8 @@ impl Talk {
                 io::stdin().lock().read_until(b'\n', &mut bytes).map(|_| bytes)
             });
             let read = self.while_doing(read).await?.expect("reading does not panic");
-            let bytes = read.map_err(|error| Failure::failed(format!("the terminal: {error}")))?;
+            // A terminal that is gone: its window was closed, or the line to it has dropped.
+            let bytes = read.map_err(|_| Stop::Interrupted)?;
             if bytes.is_empty() {
                 return Ok(Heard::End);
             }
