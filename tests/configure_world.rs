@@ -409,7 +409,7 @@ fn systemd_is_offered_and_root_has_it_installed() {
         assert!(text.lines().any(|known| known == line), "{line:?} is not in:\n{text}");
     }
     // A user that is not here is no mistake of the unit's.
-    fs::write(&unit, text.replace("User=blamed", "User=nobody").replace("Group=blamed", "Group=nogroup"))
+    fs::write(&unit, text.replace("User=blamed", "User=daemon").replace("Group=blamed", "Group=daemon"))
         .unwrap();
     verify(&unit);
     // What is edited once more stays readable for the service.
