@@ -95,6 +95,22 @@ fn check_says_what_was_read_and_options_lists_every_key() {
     assert!(err.contains("blamed.toml:1:7: `log` is a string") && err.contains("from 1 to 86400"), "{err}");
     assert!(!folder.path().join("blamed-data").exists(), "nothing is made");
 
+    // What it names is looked at, all of it.
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("a.py", "x\n")]));
+    let named = format!(
+        "data_dir = 'blamed.toml/data'\n[tls]\ncert = '/none/c'\nkey = '/none/k'\n[mail]\nsmtp_host = 'mail.example.org'\n\
+         smtp_ca_file = '/none/ca'\n[[project]]\nname = 'a'\n[[project.repository]]\npath = '/none/repo'\n[[project]]\n\
+         name = 'b'\n[[project.repository]]\npath = '{}'\nbranch = 'none'\n",
+        repo.path().display()
+    );
+    std::fs::write(folder.path().join("blamed.toml"), named).unwrap();
+    let (code, out, err) = said(&run(blamed(&["check"]).current_dir(folder.path())));
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    for expected in ["/none/c: ", "/none/ca: ", "blamed.toml: it is no folder", "/none/repo", "\"none\""] {
+        assert!(err.contains(expected), "{expected:?} is not in:\n{err}");
+    }
+
     let (code, out, _) = said(&run(&mut blamed(&["options"])));
     assert_eq!(code, Some(0));
     assert!(out.contains(

@@ -175,6 +175,19 @@ fn repositories_that_are_not_there() {
     set_up.tells(&["wrong repository: ", "Try `git ls-remote http://127.0.0.1:1/shop.git`"]);
     assert!(!format!("{:?}", set_up.told()).contains("s3cret"));
 
+    // One that can be reached, and was not for long.
+    let url = format!("url = \"file://{}\"", set_up.repo.path().display());
+    set_up.write(&set_up.configuration(&[(&path, &url)]));
+    set_up.tells(&["wrong repository: ", "Start the daemon, which fetches it"]);
+    let daemon = Daemon::where_configured(blamed(&["start"]).current_dir(set_up.folder.path()));
+    daemon::eventually("the first fetch", || {
+        let (_, told) = set_up.told();
+        (!told.iter().any(|line| line.contains(" repository: "))).then_some(())
+    });
+    assert!(daemon.stop());
+    fs::write(set_up.data().join("mirrors/shop.git/blamed-fetched"), "1000000000000").unwrap();
+    set_up.tells(&["beware repository: shop: last fetched ", "See that the daemon runs"]);
+
     let mut repo = Repo::new();
     let years = 4_000_000_000;
     repo.commit_at("Ben", years, &[], &tree(&[("a.py", "x\n")]));
@@ -229,7 +242,9 @@ fn what_has_piled_up() {
              INSERT INTO inbox (key, project, report_id, report, count, first_at, last_at, next_at, last_error)
                  VALUES (x'00', 1, 'r', '{}', 1, 1, 1, 1, 'no git');
              INSERT INTO outbox (fault, mark, recipient, message_id, notice, state, created_at, next_at, last_answer)
-                 VALUES (1, 'first', 'a@b.c', 'm', '{}', 'waiting', 1, 1, '451 later');",
+                 VALUES (1, 'first', 'a@b.c', 'm', '{}', 'waiting', 1, 1, '451 later'),
+                        (1, 'again', 'a@b.c', 'n', '{}', 'given-up', 1, 1, '550 no');
+             UPDATE outbox SET finished_at = 1000 * strftime('%s', 'now') WHERE state = 'given-up';",
         )
         .unwrap();
     drop(database);
@@ -237,6 +252,8 @@ fn what_has_piled_up() {
         "wrong keys: shop: it has no key",
         "wrong outbox: 1 mails wait",
         "451 later",
+        "beware outbox: 1 mails were given up",
+        "The page /outbox says why",
         "wrong inbox: 1 places wait",
         "no git",
         "1 lines have nobody: the file is not tracked",

@@ -22,11 +22,15 @@ pub(super) fn width() -> usize {
     columns.unwrap_or(COLUMNS).clamp(NARROWEST, WIDEST)
 }
 
-/// `text` in lines of at most `width` characters, broken between words. A longer word has a line of its own,
-/// whole, so that it can be copied.
+/// `text` in lines of at most `width` characters, broken between words. A line that fits stays as it is, for it may
+/// be part of a picture; a longer word has a line of its own, whole, so that it can be copied.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
+        if paragraph.chars().count() <= width {
+            lines.push(paragraph.trim_end().to_owned());
+            continue;
+        }
         let (mut line, mut length) = (String::new(), 0);
         for word in paragraph.split_whitespace() {
             let chars = word.chars().count();
@@ -71,5 +75,6 @@ mod tests {
         assert_eq!(wrap("a https://example.com/x b", 8), ["a", "https://example.com/x", "b"]);
         assert_eq!(wrap("one\n\ntwo", 8), ["one", "", "two"]);
         assert_eq!(wrap("áé íó", 5), ["áé íó"]);
+        assert_eq!(wrap("1 | a = b\n  |   ^", 9), ["1 | a = b", "  |   ^"]);
     }
 }

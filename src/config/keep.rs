@@ -44,11 +44,15 @@ pub(super) fn read_keep(mut section: Section<'_>) -> Keep {
     };
     if keep.faults_days.is_some_and(|faults| faults < keep.samples_days) {
         let hint = "samples go with their fault";
-        section.problem(section.span(), "`keep.faults_days` is less than `keep.samples_days`", hint);
+        section.problem(
+            section.span_of("faults_days"),
+            "`keep.faults_days` is less than `keep.samples_days`",
+            hint,
+        );
     }
     if keep.database_bytes.is_some_and(|bytes| bytes < LEAST_DATABASE) {
         let said = format!("`keep.database_bytes` is at least {LEAST_DATABASE}, or 0 for no limit");
-        section.problem(section.span(), said, "");
+        section.problem(section.span_of("database_bytes"), said, "");
     }
     section.finish();
     keep

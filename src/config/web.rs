@@ -94,7 +94,11 @@ fn read_proxies(section: &mut Section<'_>, domain: Option<String>) -> Proxies {
     if given && trusted.is_empty() {
         let hint =
             "add trusted_proxies = [\"127.0.0.1\"]: from anywhere else the header is anybody's invention";
-        section.problem(section.span(), "`web.user_header` needs `web.trusted_proxies`", hint);
+        section.problem(
+            section.span_of("user_header"),
+            "`web.user_header` needs `web.trusted_proxies`",
+            hint,
+        );
     }
     let newcomers = section.parsed("newcomers", "\"none\", \"reader\" or \"developer\"", |text| match text {
         "none" => Ok(None),

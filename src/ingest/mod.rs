@@ -74,7 +74,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a client that came at a bad moment is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How often what keys are used for is written down.
-const NOTE_EVERY: Duration = Duration::from_secs(5);
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How long a browser may remember that it may report.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 

@@ -72,14 +72,15 @@ pub(super) struct Ready {
 impl Ready {
     /// For its owner's eyes only; where it replaces one that others than its group may not read, for those too.
     pub(super) fn write(file: &Path, content: &[u8]) -> io::Result<Self> {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = std::path::absolute(file)?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(folder)?;
         // Where the file is a link, what it leads to is written.
-        let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        let file = std::fs::canonicalize(&file).unwrap_or_else(|_| file.clone());
         if std::fs::metadata(&file).is_ok_and(|there| !there.is_file()) {
             return Err(io::Error::other("what is there is no file, and is not replaced"));
         }
-        let mut new = NamedTempFile::new_in(file.parent().unwrap_or(folder))?;
+        let mut new = NamedTempFile::new_in(file.parent().unwrap_or(Path::new("/")))?;
         let mut mode = 0o600;
         if let Ok(old) = std::fs::metadata(&file)
             && old.mode() & 0o007 == 0
