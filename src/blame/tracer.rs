@@ -190,7 +190,9 @@ impl<'h> Tracer<'h> {
             let mut respaced = Vec::new();
             if self.whitespace == Whitespace::Ignored {
                 self.respaced(&passed, &mut respaced)?;
-                respaced.retain(|commit| !skipped.contains(commit));
+                // Those did more to it.
+                let more = |commit: &Oid| moved.iter().any(|moved: &Move| moved.to.0.commit == *commit);
+                respaced.retain(|commit| !skipped.contains(commit) && !more(commit));
             }
             let version = step.changed.clone();
             return Ok(End { version, line, boundary: step.boundary, skipped, respaced, moved });
