@@ -264,10 +264,17 @@ fn a_trusted_proxy_says_who_is_there_and_nobody_else_does() {
     let daemon = configured("trusted_proxies = ['127.0.0.1']\nuser_header = 'X-Remote-User'");
     assert_eq!(get(&daemon, "/", &[("X-Remote-User", "rita@example.org")]).status(), 200);
     assert_eq!(get(&daemon, "/", &[("X-Remote-User", "new@example.org")]).status(), 303);
+    daemon.kill();
+    // Taken away, the account does not come again by the proxy's word.
+    printed(&folder.path().join("data"), &["user", "add", "root@example.org", "--role", "admin"]);
+    printed(&folder.path().join("data"), &["user", "remove", "rita@example.org"]);
+    let daemon =
+        configured("trusted_proxies = ['127.0.0.1']\nuser_header = 'X-Remote-User'\nnewcomers = 'reader'");
+    assert_eq!(get(&daemon, "/", &[("X-Remote-User", "rita@example.org")]).status(), 303);
+    assert_eq!(get(&daemon, "/", &[("X-Remote-User", "new@example.org")]).status(), 200);
     // A form of another site is refused in this case, too: the proxy vouches for it as for any request.
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let request = agent.post(format!("{}/you/sign_out", daemon.url));
-    let request =
-        request.header("X-Remote-User", "rita@example.org").header("Origin", "https://evil.example");
+    let request = request.header("X-Remote-User", "new@example.org").header("Origin", "https://evil.example");
     assert_eq!(request.send_form([("token", "x")]).unwrap().status(), 403);
 }

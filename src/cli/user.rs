@@ -52,7 +52,8 @@ enum Action {
         #[arg(value_parser = role)]
         role: AccountRole,
     },
-    /// Take somebody's account away; they are signed out everywhere, and their tokens end
+    /// Take somebody's account away; they are signed out everywhere, their tokens end, and they stay out until they
+    /// are added again
     Remove {
         /// Their mail address
         #[arg(value_name = "ADDRESS")]

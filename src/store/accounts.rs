@@ -94,11 +94,13 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.query_row([mail], account).optional()?)
     }
 
-    /// Makes an account, where the address has none; one that is there keeps its role.
+    /// Makes an account, where the address has none; one that is there keeps its role. Whoever was shut out is not any
+    /// more.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn ensure_account(&self, mail: &str, role: AccountRole, now: i64) -> Result<Account, StoreError> {
+        self.0.prepare_cached("DELETE FROM shut_out WHERE mail = ?1")?.execute([mail])?;
         let sql = "
             INSERT INTO accounts (mail, role, created_at) VALUES (?1, ?2, ?3)
             ON CONFLICT (mail) DO UPDATE SET mail = excluded.mail RETURNING id, mail, role, created_at, limited,
@@ -115,15 +117,28 @@ impl Tx<'_> {
         Ok(self.0.prepare_cached(sql)?.execute(params![id, role.as_str()])? == 1)
     }
 
-    /// Removes an account with its sessions, tokens and links. `false`: there is none.
+    /// Removes an account with its sessions, tokens and links, and shuts its address out until it is given another.
+    /// `false`: there is none.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn remove_account(&self, id: i64) -> Result<bool, StoreError> {
         let sql = "DELETE FROM sign_in_links WHERE mail = (SELECT mail FROM accounts WHERE id = ?1)";
         self.0.prepare_cached(sql)?.execute([id])?;
+        let sql = "
+            INSERT INTO shut_out (mail) SELECT mail FROM accounts WHERE id = ?1 ON CONFLICT (mail) DO NOTHING";
+        self.0.prepare_cached(sql)?.execute([id])?;
         let sql = "DELETE FROM accounts WHERE id = ?1";
         Ok(self.0.prepare_cached(sql)?.execute([id])? == 1)
+    }
+
+    /// Whether an address (in lower case) had an account that was taken away.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn is_shut_out(&self, mail: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM shut_out WHERE mail = ?1";
+        Ok(self.0.prepare_cached(sql)?.query_row([mail], |_| Ok(())).optional()?.is_some())
     }
 
     /// An account.

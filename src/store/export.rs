@@ -15,6 +15,7 @@ const TABLES: &[&str] = &[
     "accounts",
     "projects",
     "account_projects",
+    "shut_out",
     "rules",
     "changes",
     "deploys",

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_tokens.sql"),
     include_str!("migrations/0007_days.sql"),
     include_str!("migrations/0008_zones.sql"),
+    include_str!("migrations/0009_shut_out.sql"),
 ];
 
 /// Applies what is missing, after a copy of what is there.

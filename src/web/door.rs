@@ -233,6 +233,9 @@ impl Web {
         }
         let Some(role) = newcomers else { return Ok(None) };
         self.write(move |tx| {
+            if tx.is_shut_out(&mail)? {
+                return Ok(None);
+            }
             let (account, _) = Desk::new(tx, "the proxy", now).add_person(&mail, role, None)?;
             let reach = tx.reach_of(&account, authors)?;
             Ok(Some((account, reach)))

@@ -106,7 +106,9 @@ fn said(word: &str) -> &'static str {
         "key-revoked" => "The key was revoked: reports with it are refused from now on.",
         "person-added" => "They may now ask for a sign-in link.",
         "person-changed" => "What they may do and see was changed.",
-        "person-removed" => "Their account was removed, and they were signed out everywhere.",
+        "person-removed" => {
+            "Their account was removed, and they were signed out everywhere. They stay out until they are added again."
+        }
         "retried" => "The mail is being tried again.",
         "sent-again" => "The mail is sent again.",
         "fault-deleted" => "The fault was deleted, with all that was kept of it.",

@@ -198,9 +198,12 @@ fn browser(headers: &HeaderMap) -> String {
     plain::line(name.unwrap_or_default(), 200)
 }
 
-/// Whether an address has an account, or may have one.
+/// Whether an address has an account, or may have one: as an author, unless it had one that was taken away.
 fn may_sign_in(tx: &Tx<'_>, mail: &str, authors: bool) -> Result<bool, StoreError> {
-    Ok(tx.account_of_mail(mail)?.is_some() || (authors && !tx.projects_of_author(mail)?.is_empty()))
+    if tx.account_of_mail(mail)?.is_some() {
+        return Ok(true);
+    }
+    Ok(authors && !tx.is_shut_out(mail)? && !tx.projects_of_author(mail)?.is_empty())
 }
 
 /// What a link opens: a button.
