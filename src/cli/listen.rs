@@ -18,20 +18,31 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::{ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Failure;
+use super::idle::{Idle, LastUse};
 use crate::config::Listen;
 use crate::ingest::Intake;
 use crate::store::ProjectId;
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Connections at once, of each listener; more wait to be accepted.
+/// Connections at once, of each listener. Of more, the one that lies idle the longest makes way; while all are in use,
+/// they wait.
 const MOST_CONNECTIONS: u32 = 512;
+/// A connection over which something came or went in this time is in use.
+const IN_USE: Duration = Duration::from_secs(1);
+/// How long a connection may lie idle: longer than a client may wait for an answer.
+const MOST_IDLE: Duration = Duration::from_secs(75);
+/// Requests at once over one connection of HTTP/2, and bytes of their bodies on the way.
+const MOST_STREAMS: u32 = 32;
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
 /// How long what is under way may take when the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait where a connection could not be accepted: for want of file descriptors, mostly.
@@ -170,13 +181,19 @@ pub(super) async fn serve(
 ) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    server
+        .http2()
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let under_way = GracefulShutdown::new();
-    accept(&listener, &mut stopped, |stream, peer, place| {
+    accept(&listener, &mut stopped, |stream, peer, place, used| {
         let tls = served.borrow().tls.clone();
         let (served, server, watcher) = (served.clone(), server.clone(), under_way.watcher());
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
+            let stream = Idle::new(stream, MOST_IDLE, used);
             let stream: Box<dyn Stream> = match tls {
-                None => stream,
+                None => Box::new(stream),
                 Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(error)) => return tracing::debug!(%error, "a client could not agree on keys"),
@@ -195,6 +212,7 @@ pub(super) async fn serve(
             let _ = watcher.watch(connection).await;
             drop(place);
         });
+        Some(connection.abort_handle())
     })
     .await;
     // Where a service manager keeps the socket open, clients wait in it for the next daemon.
@@ -212,15 +230,17 @@ pub(super) async fn serve_flawless(
     mut stopped: watch::Receiver<bool>,
 ) {
     let told = stopped.clone();
-    let places = accept(&listener, &mut stopped, |stream, peer, place| {
-        let Some((intake, project)) = served.borrow().flawless.clone() else { return };
+    let places = accept(&listener, &mut stopped, |stream, peer, place, used| {
+        let (intake, project) = served.borrow().flawless.clone()?;
         let told = told.clone();
-        tokio::spawn(async move {
+        let stream = Idle::new(stream, MOST_IDLE, used);
+        let connection = tokio::spawn(async move {
             if let Err(error) = intake.serve_flawless(project, stream, told).await {
                 tracing::debug!(%peer, %error, "a connection of Flawless's clients ended");
             }
             drop(place);
         });
+        Some(connection.abort_handle())
     })
     .await;
     drop(listener);
@@ -233,13 +253,18 @@ pub(super) async fn serve_flawless(
 async fn accept<A: Accept>(
     listener: &A,
     stopped: &mut watch::Receiver<bool>,
-    mut take: impl FnMut(A::Stream, A::Peer, OwnedSemaphorePermit),
+    mut take: impl FnMut(A::Stream, A::Peer, OwnedSemaphorePermit, LastUse) -> Option<AbortHandle>,
 ) -> Arc<Semaphore> {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS as usize));
+    let mut taken: Vec<(AbortHandle, LastUse)> = Vec::new();
     loop {
         let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
-            (listener.next().await, place)
+            let accepted = listener.next().await;
+            if accepted.is_ok() && places.available_permits() == 0 {
+                make_way(&mut taken);
+            }
+            // Of those that came before, one may just be ending.
+            (accepted, Arc::clone(&places).acquire_owned().await.expect("never closed"))
         };
         let (accepted, place) = tokio::select! {
             accepted = accepted => accepted,
@@ -247,12 +272,26 @@ async fn accept<A: Accept>(
             _ = stopped.wait_for(|stop| *stop) => return places,
         };
         match accepted {
-            Ok((stream, peer)) => take(stream, peer, place),
+            Ok((stream, peer)) => {
+                let used = LastUse::now();
+                taken.retain(|(connection, _)| !connection.is_finished());
+                taken.extend(take(stream, peer, place, used.clone()).map(|connection| (connection, used)));
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Ends the connection that lies idle the longest, if any does: somebody who merely holds connections keeps nobody out.
+fn make_way(taken: &mut Vec<(AbortHandle, LastUse)>) {
+    taken.retain(|(connection, _)| !connection.is_finished());
+    let longest = taken.iter().min_by_key(|(_, used)| used.get());
+    if let Some((connection, _)) = longest.filter(|(_, used)| used.get().elapsed() >= IN_USE) {
+        tracing::debug!("too many connections; the one that was idle the longest makes way");
+        connection.abort();
     }
 }
 

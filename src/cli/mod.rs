@@ -13,6 +13,7 @@ mod doctor;
 mod explain;
 mod follow;
 mod house;
+mod idle;
 mod import;
 mod known;
 mod listen;
