@@ -161,7 +161,7 @@ impl Default for Limits {
         Self {
             body_bytes: 1 << 20,
             unpacked_bytes: 8 << 20,
-            requests_per_minute: None,
+            requests_per_minute: NonZeroU32::new(60_000),
             report: crate::ingest::limits::Limits::default(),
         }
     }
@@ -323,8 +323,9 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     set("locals", 0..=10_000, &mut limits.report.locals);
     set("local_chars", 10..=100_000, &mut limits.report.local_chars);
     set("nesting", 1..=100, &mut limits.report.context_depth);
-    let rate = section.integer("requests_per_minute", 1..=u64::from(u32::MAX));
-    limits.requests_per_minute = rate.and_then(|n| NonZeroU32::new(u32::try_from(n).expect("in range")));
+    if let Some(rate) = section.integer("requests_per_minute", 0..=u64::from(u32::MAX)) {
+        limits.requests_per_minute = NonZeroU32::new(u32::try_from(rate).expect("in range"));
+    }
     if limits.unpacked_bytes < limits.body_bytes {
         section.problem(
             section.span_of("unpacked_bytes"),

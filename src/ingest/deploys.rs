@@ -59,10 +59,10 @@ pub(super) async fn announce(State(intake): State<Intake>, request: Request) -> 
 
 async fn take(intake: &Intake, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = read_body(body, MOST_BYTES).await;
+    let body = read_body(body, MOST_BYTES, &intake.0.held).await;
     let key = protocol::key(&parts.headers, None).ok_or_else(Problem::no_key)?;
     let project = intake.project(key).await?;
-    let announcement: Announcement = serde_json::from_slice(&body?).map_err(|error| {
+    let announcement: Announcement = serde_json::from_slice(&body?.0).map_err(|error| {
         let said =
             format!("{error}; send {{\"revision\": …, \"environment\"?: …, \"version\"?: …, \"at\"?: …}}");
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, said)

@@ -47,10 +47,10 @@ pub(super) async fn fetch(
 
 async fn take(intake: &Intake, name: &str, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = tokio::time::timeout(super::BODY_TIMEOUT, read_body(body, MOST_BYTES)).await;
+    let body = read_body(body, MOST_BYTES, &intake.0.held).await;
     let key = protocol::key(&parts.headers, parts.uri.query()).ok_or_else(Problem::no_key)?;
     let project = intake.project(key).await?;
-    body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
+    body?;
     let Some(done) = intake.0.mirrors.fetch(project.id, name, WAIT).await else {
         let said = format!("this project has no repository {name:?} with a `url`; a clone is read in place");
         return Err(Problem::new(StatusCode::NOT_FOUND, said));

@@ -63,8 +63,10 @@ pub use self::protocol::decode_any;
 
 /// Bodies being unpacked and decoded at once; bounds what bombs can hold.
 const DECODING: usize = 4;
-/// Unpacked bytes that may wait to be stored, all requests together.
+/// Bytes of bodies that may be held, all requests together: while they come, and unpacked until they are stored.
 const HELD_BYTES: usize = 256 << 20;
+/// Of these, bytes of bodies whose key is not known before they are read.
+const STRANGERS_BYTES: usize = 32 << 20;
 /// The longest that a client may ask to wait for a decision.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How much of a body that is too large is read to its end, so that the client gets to hear why.
@@ -90,6 +92,7 @@ struct Inner {
     rates: Rates,
     decoding: Arc<Semaphore>,
     held: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
 }
 
 /// What is taken from clients.
@@ -118,8 +121,9 @@ impl Intake {
     pub fn new(store: Store, pipeline: Pipeline, mirrors: Mirrors, settings: Settings) -> Self {
         let decoding = Arc::new(Semaphore::new(DECODING));
         let held = Arc::new(Semaphore::new(HELD_BYTES));
+        let strangers = Arc::new(Semaphore::new(STRANGERS_BYTES.max(settings.body_bytes)));
         let rates = Rates::new(settings.requests_per_minute);
-        Self(Arc::new(Inner { store, pipeline, mirrors, settings, rates, decoding, held }))
+        Self(Arc::new(Inner { store, pipeline, mirrors, settings, rates, decoding, held, strangers }))
     }
 
     /// Its routes. The project is known by its key alone: a number in the address is for the client.
@@ -213,16 +217,17 @@ impl Intake {
         let query = parts.uri.query();
         let project = match protocol::key(&parts.headers, query) {
             Some(key) => Some(self.admit(key).await),
-            None => None,
+            None if protocol.has_key_in_body() => None,
+            None => Some(Err(Problem::no_key())),
         };
         // Read in any case: a client that is still sending does not listen for what is wrong. Of one that is
         // refused already nothing is kept.
         let most = if matches!(project, Some(Err(_))) { 0 } else { self.0.settings.body_bytes };
-        let body = tokio::time::timeout(BODY_TIMEOUT, read_body(body, most)).await;
+        let room = if project.is_some() { &self.0.held } else { &self.0.strangers };
+        let body = read_body(body, most, room).await;
         let project = project.transpose()?;
         let wait = query.map(wait).transpose()?.flatten();
-        let body =
-            body.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))??;
+        let (body, read) = body?;
         let body = protocol.in_query(query).map_or(body, Bytes::from);
 
         let turn = self.turn().await;
@@ -250,7 +255,7 @@ impl Intake {
             }
         });
         let (Decoded { reports, event_id }, _held) = decoded.await?;
-        drop(turn);
+        drop((turn, read));
         let receipts =
             if reports.is_empty() { Vec::new() } else { self.0.pipeline.accept(project.id, reports).await? };
         if let (Protocol::Blamed, Some(wait)) = (protocol, wait) {
@@ -267,6 +272,8 @@ impl Intake {
 
     /// The project of a key that may report now.
     async fn admit(&self, key: String) -> Result<Project, Problem> {
+        let now = self.0.pipeline.now().as_millisecond();
+        self.0.rates.is_left(&key, now).map_err(|wait| Problem::too_often(self, wait))?;
         let project = self.project(key.clone()).await?;
         self.within_rate(&key)?;
         Ok(project)
@@ -445,10 +452,20 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
     told
 }
 
-/// Reads a body of at most `limit` bytes. What goes beyond is read and thrown away, up to a point, because
-/// most clients listen only when they have sent everything.
-async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body of at most `limit` bytes, as far as there is `room` for it; gives the leave to hold it, too. What goes
+/// beyond is read and thrown away, up to a point, because most clients listen only when they have sent everything.
+async fn read_body(body: Body, limit: usize, room: &Arc<Semaphore>) -> Result<Held, Problem> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, read_to_end(body, limit, room)).await;
+    read.map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))?
+}
+
+/// A body, and the leave to hold it.
+type Held = (Bytes, Option<OwnedSemaphorePermit>);
+
+async fn read_to_end(mut body: Body, limit: usize, room: &Arc<Semaphore>) -> Result<Held, Problem> {
     let mut kept = Vec::new();
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    let mut is_crowded = false;
     let mut seen = 0usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -456,10 +473,20 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         seen += data.len();
-        if seen <= limit {
+        if seen <= limit && !is_crowded {
+            let length = u32::try_from(data.len()).expect("a piece is small");
+            match Arc::clone(room).try_acquire_many_owned(length) {
+                Ok(more) => match &mut held {
+                    Some(held) => held.merge(more),
+                    None => held = Some(more),
+                },
+                Err(_) => is_crowded = true,
+            }
+        }
+        if seen <= limit && !is_crowded {
             kept.extend_from_slice(&data);
         } else {
-            kept = Vec::new();
+            (kept, held) = (Vec::new(), None);
             if seen > DRAINED_BYTES {
                 break;
             }
@@ -469,7 +496,7 @@ async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
         let said = format!("the body is larger than {limit} bytes (limits.body_bytes)");
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, said));
     }
-    Ok(kept.into())
+    if is_crowded { Err(Refusal::Busy.into()) } else { Ok((kept.into(), held)) }
 }
 
 /// Why a request is refused: a status, and a sentence for whoever sent it.

@@ -236,6 +236,12 @@ impl Protocol {
         Some(if data.trim_start().starts_with('{') { data } else { data.replace(' ', "+") }.into_bytes())
     }
 
+    /// Whether clients may send their key in the body.
+    #[must_use]
+    pub fn has_key_in_body(self) -> bool {
+        matches!(self, Self::SentryEnvelope | Self::Rollbar)
+    }
+
     /// The key in a body, where the protocol may have one there.
     #[must_use]
     pub fn key_in_body(self, body: &[u8]) -> Option<String> {

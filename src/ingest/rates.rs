@@ -41,27 +41,49 @@ impl Rates {
     /// # Errors
     /// How long to wait before the next one.
     pub(super) fn admit(&self, key: &str, now: i64) -> Result<(), Duration> {
-        let most = self.per_minute.map_or(f64::INFINITY, |n| f64::from(n.get()));
         let mut keys = self.keys();
         if !keys.contains_key(key) {
-            keys.insert(key.to_owned(), Account { left: most, at: now, done: KeyUse::default() });
+            keys.insert(key.to_owned(), Account { left: self.most(), at: now, done: KeyUse::default() });
         }
         let account = keys.get_mut(key).expect("it is there, or was entered");
+        self.fill(account, now)?;
+        account.left -= 1.0;
+        account.done.used_at = Some(now);
+        Ok(())
+    }
+
+    /// Whether a request of a key of which nothing is known yet may go on: all may but those of a key that was good
+    /// before and has none left. So a client that does not wait costs no look at the database.
+    ///
+    /// # Errors
+    /// How long to wait before the next one.
+    pub(super) fn is_left(&self, key: &str, now: i64) -> Result<(), Duration> {
+        self.keys().get_mut(key).map_or(Ok(()), |account| self.fill(account, now))
+    }
+
+    /// Fills a bucket up to `now`.
+    ///
+    /// # Errors
+    /// No request is in it still: how long until one is.
+    fn fill(&self, account: &mut Account, now: i64) -> Result<(), Duration> {
+        let most = self.most();
         if self.per_minute.is_some() {
             // A clock that was set back fills nothing.
             let apart = (now - account.at).clamp(0, 60_000) as f64;
             account.left = (account.left + apart * most / MINUTE).min(most);
         }
         account.at = now;
-        if account.left < 1.0 {
-            self.limited.fetch_add(1, Ordering::Relaxed);
-            account.done.limited += 1;
-            account.done.limited_at = Some(now);
-            return Err(Duration::from_secs_f64(((1.0 - account.left) * MINUTE / most).ceil() / 1_000.0));
+        if account.left >= 1.0 {
+            return Ok(());
         }
-        account.left -= 1.0;
-        account.done.used_at = Some(now);
-        Ok(())
+        self.limited.fetch_add(1, Ordering::Relaxed);
+        account.done.limited += 1;
+        account.done.limited_at = Some(now);
+        Err(Duration::from_secs_f64(((1.0 - account.left) * MINUTE / most).ceil() / 1_000.0))
+    }
+
+    fn most(&self) -> f64 {
+        self.per_minute.map_or(f64::INFINITY, |n| f64::from(n.get()))
     }
 
     /// Requests of all keys that were refused since the start.
@@ -106,9 +128,10 @@ mod tests {
         }
         assert_eq!(rates.admit("a", 1_000), Err(Duration::from_secs(20)));
         assert_eq!(rates.admit("a", 11_000), Err(Duration::from_secs(10)));
+        assert_eq!(rates.is_left("b", 11_000), Ok(()));
         assert_eq!(rates.admit("b", 11_000), Ok(()));
         assert_eq!(rates.admit("a", 21_000), Ok(()));
-        assert!(rates.admit("a", 21_000).is_err());
+        assert!(rates.is_left("a", 21_000).is_err());
         // A clock that is set back, and one that is set far ahead.
         assert!(rates.admit("a", 0).is_err());
         for _ in 0..3 {
