@@ -6,7 +6,10 @@ use std::fmt;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::limits::{MOST_CONTEXT_NODES, MOST_DEPTH, MOST_SHOWN_BYTES};
+use super::limits::{MOST_CONTEXT_NODES, MOST_DEPTH, MOST_SHOWN_BYTES, Room};
+
+/// Bytes of a member of an object, as it is held.
+const NODE_BYTES: usize = size_of::<(String, Value)>();
 
 /// Any value as a text to show: a string as it is, anything else as JSON, cut where it gets long.
 #[derive(Debug, Default)]
@@ -179,7 +182,7 @@ impl Grow<'_> {
 impl<'de> DeserializeSeed<'de> for Grow<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if *self.nodes == 0 || self.depth >= MOST_DEPTH {
+        if *self.nodes == 0 || self.depth >= MOST_DEPTH || !Room::take(NODE_BYTES) {
             deserializer.deserialize_ignored_any(IgnoredAny)?;
             return Ok(Value::from("…"));
         }

@@ -19,12 +19,18 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAcce
 
 pub(super) use super::anything::{Shown, Tree};
 use super::error::{DecodeError, DecodeErrorKind};
-use super::limits::{Ends, MOST_LOCALS};
+use super::limits::{Ends, MOST_LOCALS, Room};
 use crate::report::Frame;
+
+/// Bytes of a name and a value, as they are held.
+const PAIR_BYTES: usize = size_of::<(String, String)>();
+/// Bytes that a project's directory may have.
+const LONGEST_ROOT: usize = 250;
 
 /// Reads one JSON document. What clients are known to get wrong is mended when the document is not valid as
 /// it stands; a good one pays nothing for that.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let _room = Room::of_body(bytes.len());
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // Checking all of it as UTF-8 at once is quicker than doing so string by string.
     let parsed = match std::str::from_utf8(bytes) {
@@ -433,7 +439,7 @@ impl<'de> Deserialize<'de> for Pairs {
             type Value = Pairs;
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
                 let mut pairs = Vec::new();
-                while pairs.len() < MOST_LOCALS {
+                while pairs.len() < MOST_LOCALS && Room::take(PAIR_BYTES) {
                     let Some(name) = map.next_key::<String>()? else { return Ok(Pairs(pairs)) };
                     pairs.push((name, map.next_value::<Shown>()?.0));
                 }
@@ -446,6 +452,7 @@ impl<'de> Deserialize<'de> for Pairs {
                     let mut pair = pair.into_vec().into_iter();
                     if let (Some(name), Some(value)) = (pair.next(), pair.next())
                         && pairs.len() < MOST_LOCALS
+                        && Room::take(PAIR_BYTES)
                     {
                         pairs.push((name.0, value.0));
                     }
@@ -497,9 +504,9 @@ pub(super) fn without_newline(mut line: String) -> String {
 }
 
 /// A file name in which a client wrote `mark` for the project's directory: with `root`, the real one, or
-/// relative to it where that is not known.
+/// relative to it where that is not known, or longer than any directory is: each frame gets a copy of it.
 pub(super) fn rooted(file: String, mark: &str, root: Option<&str>) -> String {
-    match (file.strip_prefix(mark), root) {
+    match (file.strip_prefix(mark), root.filter(|root| root.len() <= LONGEST_ROOT)) {
         (Some(rest), Some(root)) => {
             format!("{}/{}", root.trim_end_matches('/'), rest.trim_start_matches('/'))
         }

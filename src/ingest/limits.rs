@@ -1,9 +1,11 @@
 //! How much of a report is kept.
 //!
-//! There are two rings of limits. The outer one is the constants here that start with `MOST_`: decoders hold
-//! to them *while* reading, so that no body, however it is made, unfolds into many times its size. The inner
-//! one is [`Limits`], which are settings; [`Limits::apply`] brings a decoded report within them.
+//! There are two rings of limits. The outer one is the constants here that start with `MOST_` and the [`Room`] that
+//! a body's size gives: decoders hold to them *while* reading, so that no body, however it is made, unfolds into many
+//! times its size. The inner one is [`Limits`], which are settings; [`Limits::apply`] brings a decoded report within
+//! them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
@@ -178,6 +180,54 @@ fn cut(text: &mut String, limit: usize) {
     text.push('…');
 }
 
+/// Room for what a body unfolds into beside its texts: frames, variables, members, each of which takes more memory than
+/// the few bytes that may stand for it. A body of real frames never needs all of it; of one that is made of the
+/// smallest things there are, what finds no room is let go, as is what goes beyond the other limits.
+///
+/// It is of the thread that decodes the body, as long as this is held. A document within the body has no room of its own.
+pub(super) struct Room {
+    is_own: bool,
+}
+
+thread_local! {
+    /// Bytes left, while a body is decoded.
+    static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+impl Room {
+    /// Bytes for each byte of the body, and at least.
+    const TIMES: usize = 4;
+    const LEAST: usize = 1 << 20;
+
+    /// Room for a body of so many bytes.
+    pub(super) fn of_body(bytes: usize) -> Self {
+        let is_own = LEFT.get().is_none();
+        if is_own {
+            LEFT.set(Some(bytes.saturating_mul(Self::TIMES).max(Self::LEAST)));
+        }
+        Self { is_own }
+    }
+
+    /// Takes so many bytes; `false`: there is no room for them.
+    pub(super) fn take(bytes: usize) -> bool {
+        match LEFT.get().map(|left| left.checked_sub(bytes)) {
+            Some(None) => false,
+            left => {
+                LEFT.set(left.flatten());
+                true
+            }
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.is_own {
+            LEFT.set(None);
+        }
+    }
+}
+
 /// The first and the last `HALF` of what was pushed, and how many in between were let go.
 #[derive(Debug)]
 pub(super) struct Ends<T, const HALF: usize> {
@@ -194,13 +244,17 @@ impl<T, const HALF: usize> Default for Ends<T, HALF> {
 
 impl<T, const HALF: usize> Ends<T, HALF> {
     pub(super) fn push(&mut self, element: T) {
-        if self.first.len() < HALF {
+        let has_room = Room::take(size_of::<T>());
+        if has_room && self.first.len() < HALF && self.last.is_empty() {
             self.first.push(element);
             return;
         }
-        if self.last.len() == HALF {
-            self.last.pop_front();
+        if !has_room || self.last.len() == HALF {
             self.dropped += 1;
+            // Without room, the last of the first half makes way for the first of the last.
+            if self.last.pop_front().is_none() && self.first.pop().is_none() {
+                return;
+            }
         }
         self.last.push_back(element);
     }

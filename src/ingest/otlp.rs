@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::bytes::Cursor;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::lenient::{self, List, Shown, Text, otherwise_default, wire};
-use super::limits::MOST_REPORTS;
+use super::limits::{MOST_REPORTS, Room};
 use super::text;
 use crate::report::{Exception, Report};
 
@@ -23,6 +23,12 @@ const PROTOCOL: &str = "otlp";
 const MOST_ATTRIBUTES_HALF: usize = 64;
 /// Resources that are looked at in one body, from each end.
 const MOST_RESOURCES_HALF: usize = 500;
+/// Bytes of a span's name and of a resource's labels that each of their errors gets a copy of.
+const MOST_COPIED: usize = 1_000;
+/// Bytes of an id: OpenTelemetry's have 16 and 8.
+const MOST_ID_BYTES: usize = 32;
+/// Bytes of copies of resources that the errors of one body get at least; of a larger body as many as it has.
+const LEAST_COPIES: usize = 1 << 20;
 
 /// Which of the two a body holds; the path tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +44,8 @@ pub enum Signal {
 /// # Errors
 /// If it is not valid protobuf, or holds too many errors.
 pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, DecodeError> {
-    let mut reports = Vec::new();
+    let _room = Room::of_body(bytes.len());
+    let mut reports = Reports::of_body(bytes);
     for field in Fields(Cursor::new(bytes)) {
         if let (1, Wire::Bytes(resource)) = field? {
             let (mut known, mut errors) = (Attributes::default(), Vec::new());
@@ -51,7 +58,10 @@ pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, Deco
                             if let (2, Wire::Bytes(item)) = field? {
                                 match signal {
                                     Signal::Traces => span(item, &mut errors)?,
-                                    Signal::Logs => errors.extend(log_record(item)?),
+                                    Signal::Logs if errors.len() <= MOST_REPORTS => {
+                                        errors.extend(log_record(item)?);
+                                    }
+                                    Signal::Logs => {}
                                 }
                             }
                         }
@@ -59,10 +69,10 @@ pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, Deco
                     _ => {}
                 }
             }
-            add_reports(&mut reports, &known, errors)?;
+            reports.add(&known, errors)?;
         }
     }
-    Ok(reports)
+    Ok(reports.done)
 }
 
 /// Reads a JSON body; which signal it is, its keys tell. Empty: there are no errors among what it holds.
@@ -70,17 +80,18 @@ pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, Deco
 /// # Errors
 /// If it is not valid JSON, or holds too many errors.
 pub fn decode_json(bytes: &[u8]) -> Result<Vec<Report>, DecodeError> {
+    let _room = Room::of_body(bytes.len());
     let request: WireRequest = lenient::parse(bytes)?;
-    let mut reports = Vec::new();
+    let mut reports = Reports::of_body(bytes);
     for resource in request.spans.0.into_vec() {
         let errors = resource.scopes.0.into_vec().into_iter().flat_map(|scope| scope.spans.0).collect();
-        add_reports(&mut reports, &resource.resource.attributes.into_attributes(), errors)?;
+        reports.add(&resource.resource.attributes.into_attributes(), errors)?;
     }
     for resource in request.logs.0.into_vec() {
         let errors = resource.scopes.0.into_vec().into_iter().flat_map(|scope| scope.records.0).collect();
-        add_reports(&mut reports, &resource.resource.attributes.into_attributes(), errors)?;
+        reports.add(&resource.resource.attributes.into_attributes(), errors)?;
     }
-    Ok(reports)
+    Ok(reports.done)
 }
 
 /// Names and values, values of any type as texts.
@@ -96,9 +107,19 @@ impl Attributes {
             .filter(|value| !value.is_empty())
     }
 
+    /// What a report is told of by: a label.
     fn first_of(&self, names: &[&str]) -> Option<String> {
-        names.iter().find_map(|name| self.get(name)).map(str::to_owned)
+        names.iter().find_map(|name| self.get(name)).map(|label| copied(label).to_owned())
     }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// As much of a text as each error gets a copy of.
+fn copied(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_COPIED)]
 }
 
 /// One error, out of either form of either signal.
@@ -113,16 +134,46 @@ struct Occurrence {
     said: Option<String>,
 }
 
-fn add_reports(
-    reports: &mut Vec<Report>,
-    resource: &Attributes,
-    errors: Vec<Occurrence>,
-) -> Result<(), DecodeError> {
-    if reports.len() + errors.len() > MOST_REPORTS {
-        return Err(DecodeError::whole(DecodeErrorKind::TooMany, "more errors than one body may hold"));
+/// The reports of a body while it is read. What many errors have in common is copied to each, but never to many times
+/// the body.
+struct Reports {
+    done: Vec<Report>,
+    /// Bytes of resources that may still be copied.
+    copies: usize,
+}
+
+impl Reports {
+    fn of_body(bytes: &[u8]) -> Self {
+        Self { done: Vec::new(), copies: bytes.len().max(LEAST_COPIES) }
     }
-    reports.extend(errors.into_iter().map(|error| error.into_report(resource)));
-    Ok(())
+
+    /// Adds the errors of one resource.
+    fn add(&mut self, resource: &Attributes, errors: Vec<Occurrence>) -> Result<(), DecodeError> {
+        if self.done.len() + errors.len() > MOST_REPORTS {
+            return Err(DecodeError::whole(DecodeErrorKind::TooMany, "more errors than one body may hold"));
+        }
+        let size = resource.bytes();
+        for error in errors {
+            let mut report = error.into_report(resource);
+            match self.copies.checked_sub(size) {
+                Some(left) => {
+                    self.copies = left;
+                    put_members(&mut report.context, "resource", &resource.0);
+                }
+                None => report.remarks.push("its resource is that of others of its request".to_owned()),
+            }
+            self.done.push(report);
+        }
+        Ok(())
+    }
+}
+
+/// Puts attributes, if there are any, into a context.
+fn put_members(context: &mut Map<String, Value>, name: &str, attributes: &[(String, String)]) {
+    let members = attributes.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    if !attributes.is_empty() {
+        context.insert(name.to_owned(), Value::Object(members.collect()));
+    }
 }
 
 impl Occurrence {
@@ -167,11 +218,7 @@ impl Occurrence {
         }
         let others = attributes.0.into_iter().filter(|(name, _)| !name.starts_with("exception."));
         let others: Map<String, Value> = others.map(|(name, value)| (name, Value::from(value))).collect();
-        let resource_members =
-            resource.0.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
-        for (name, members) in
-            [("trace", trace), ("attributes", others), ("resource", resource_members.collect())]
-        {
+        for (name, members) in [("trace", trace), ("attributes", others)] {
             if !members.is_empty() {
                 context.insert(name.to_owned(), Value::Object(members));
             }
@@ -263,6 +310,18 @@ fn text_of(cursor: Cursor) -> String {
     String::from_utf8_lossy(bytes(cursor)).into_owned()
 }
 
+/// An id in hexadecimal digits.
+fn id_of(cursor: Cursor) -> String {
+    let id = bytes(cursor);
+    hex(&id[..id.len().min(MOST_ID_BYTES)])
+}
+
+/// The same of JSON, where it is written in such digits.
+fn written_id(id: &Text) -> String {
+    let id = id.0.as_deref().unwrap_or_default();
+    id[..id.floor_char_boundary(2 * MOST_ID_BYTES)].to_ascii_lowercase()
+}
+
 /// The attributes in a message that has them in field `number`.
 fn attributes(message: Cursor, number: u64) -> Result<Attributes, DecodeError> {
     let mut attributes = Attributes::default();
@@ -332,10 +391,11 @@ fn span(message: Cursor, errors: &mut Vec<Occurrence>) -> Result<(), DecodeError
     let from = errors.len();
     for field in Fields(message) {
         match field? {
-            (1, Wire::Bytes(id)) => trace_id = hex(bytes(id)),
-            (2, Wire::Bytes(id)) => span_id = hex(bytes(id)),
-            (5, Wire::Bytes(text)) => name = Some(text_of(text)),
-            (11, Wire::Bytes(event)) => errors.extend(span_event(event)?),
+            (1, Wire::Bytes(id)) => trace_id = id_of(id),
+            (2, Wire::Bytes(id)) => span_id = id_of(id),
+            (5, Wire::Bytes(text)) => name = Some(copied(&text_of(text)).to_owned()),
+            // One more than allowed is enough to refuse the body.
+            (11, Wire::Bytes(event)) if errors.len() <= MOST_REPORTS => errors.extend(span_event(event)?),
             _ => {}
         }
     }
@@ -369,8 +429,8 @@ fn log_record(message: Cursor) -> Result<Option<Occurrence>, DecodeError> {
             (1 | 11, Wire::Number(time)) if error.time == 0 => error.time = time,
             (5, Wire::Bytes(body)) => error.said = Some(any_value(body)?).filter(|said| !said.is_empty()),
             (6, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair)?,
-            (9, Wire::Bytes(id)) => error.trace_id = hex(bytes(id)),
-            (10, Wire::Bytes(id)) => error.span_id = hex(bytes(id)),
+            (9, Wire::Bytes(id)) => error.trace_id = id_of(id),
+            (10, Wire::Bytes(id)) => error.span_id = id_of(id),
             _ => {}
         }
     }
@@ -480,9 +540,9 @@ impl From<WireSpan> for Vec<Occurrence> {
     fn from(span: WireSpan) -> Self {
         let mut errors = span.events.0;
         for error in &mut errors {
-            error.trace_id = span.trace_id.0.clone().unwrap_or_default().to_ascii_lowercase();
-            error.span_id = span.span_id.0.clone().unwrap_or_default().to_ascii_lowercase();
-            error.said.clone_from(&span.name.0);
+            error.trace_id = written_id(&span.trace_id);
+            error.span_id = written_id(&span.span_id);
+            error.said = span.name.0.as_deref().map(|name| copied(name).to_owned());
         }
         errors
     }
@@ -503,8 +563,8 @@ impl From<WireLogRecord> for Vec<Occurrence> {
             time: Some(nanoseconds(&record.time))
                 .filter(|&time| time > 0)
                 .unwrap_or_else(|| nanoseconds(&record.observed)),
-            trace_id: record.trace_id.0.unwrap_or_default().to_ascii_lowercase(),
-            span_id: record.span_id.0.unwrap_or_default().to_ascii_lowercase(),
+            trace_id: written_id(&record.trace_id),
+            span_id: written_id(&record.span_id),
             said: Some(record.body.into_text()).filter(|said| !said.is_empty()),
             attributes: record.attributes.into_attributes(),
         };

@@ -205,29 +205,31 @@ impl Scrubber {
     /// The text with the values of secrets' names masked: `password='x'`, `"token": "x"`, `Cookie: a=b; c=d`.
     fn scrub_pairs(&self, text: &str, secrets: &mut BTreeSet<String>) -> Option<String> {
         let words = self.words.as_ref()?;
-        let (mut out, mut copied) = (String::new(), 0);
+        // Up to where the text is copied, and up to where it is looked at: nothing is looked at twice.
+        let (mut out, mut copied, mut seen) = (String::new(), 0, 0);
         for word in words.find_iter(text) {
-            if word.start() < copied {
+            if word.start() < seen {
                 continue;
             }
             let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
             let before =
-                text[copied..word.start()].char_indices().rev().take_while(|&(_, c)| is_name(c)).last();
-            let begin = before.map_or(word.start(), |(at, _)| copied + at);
+                text[seen..word.start()].char_indices().rev().take_while(|&(_, c)| is_name(c)).last();
+            let begin = before.map_or(word.start(), |(at, _)| seen + at);
             let end = text[word.end()..].find(|c| !is_name(c)).map_or(text.len(), |at| word.end() + at);
+            seen = end;
             if !self.is_secret_name(&text[begin..end]) {
                 continue;
             }
             let is_cookie = text[begin..end].to_ascii_lowercase().ends_with("cookie");
-            let Some((from, to)) = value_behind(&text[end..], is_cookie) else { continue };
+            let Some((from, to)) = value_behind(&text[end..], is_cookie, &self.mask) else { continue };
             let secret = &text[end + from..end + to];
-            if secret.is_empty() || secret.starts_with(&self.mask) {
+            if secret.is_empty() {
                 continue;
             }
             collect(secret, secrets);
             out.push_str(&text[copied..end + from]);
             out.push_str(&self.mask);
-            copied = end + to;
+            (copied, seen) = (end + to, end + to);
         }
         if copied == 0 {
             return None;
@@ -238,18 +240,22 @@ impl Scrubber {
 }
 
 /// Where, behind a name, its value stands: after `=`, `:` or `=>`, with or without quotes. `None`: there is
-/// none.
-fn value_behind(rest: &str, to_line_end: bool) -> Option<(usize, usize)> {
+/// none, or it is masked already.
+fn value_behind(rest: &str, to_line_end: bool, mask: &str) -> Option<(usize, usize)> {
     static SEPARATOR: LazyLock<Regex> =
         LazyLock::new(|| pattern(r#"^\\*["']?\]?[ \t]{0,4}(?:=>|=|:)[ \t]{0,4}[bru]?"#));
     static BARE: LazyLock<Regex> =
         LazyLock::new(|| pattern(r#"^(?:(?i:bearer|basic|token|digest|sentry)[ \t]+)?[^\s&,;)}\]"'<>]+"#));
+    let is_masked = |value: &str| !mask.is_empty() && value.starts_with(mask);
     let from = SEPARATOR.find(rest)?.end();
     let value = &rest[from..];
     let slashes = value.len() - value.trim_start_matches('\\').len();
     if let Some(quote) = value[slashes..].chars().next().filter(|c| matches!(c, '"' | '\'')) {
         // In a text inside a text, the closing quote has the same backslashes before it.
         let open = slashes + 1;
+        if is_masked(&value[open..]) {
+            return None;
+        }
         let mut at = open;
         while let Some(next) = value[at..].find(quote) {
             let escapes = value[open..at + next].chars().rev().take_while(|&c| c == '\\').count();
@@ -263,6 +269,9 @@ fn value_behind(rest: &str, to_line_end: bool) -> Option<(usize, usize)> {
     // What the prefix `b` of a bytes literal took may be a letter of a bare value.
     let from = if rest[..from].ends_with(['b', 'r', 'u']) { from - 1 } else { from };
     let value = &rest[from..];
+    if is_masked(value) {
+        return None;
+    }
     if to_line_end {
         let end = value.find(['\r', '\n', '"', '\'']).unwrap_or(value.len());
         return Some((from, from + end));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::inflate::inflate_zlib;
 use super::lenient::{self, Flag, List, Number, Pairs, Text, Tree, When, wire, without_newline};
-use super::limits::{MOST_EXCEPTIONS_HALF, MOST_FRAMES_HALF, MOST_REPORTS};
+use super::limits::{MOST_EXCEPTIONS_HALF, MOST_FRAMES_HALF, MOST_REPORTS, Room};
 use crate::report::{Exception, Frame, Report};
 
 /// The name of this decoder in [`Report::protocol`].
@@ -41,6 +41,7 @@ pub struct Envelope {
 /// # Errors
 /// If its framing or one of its events is broken, with the place.
 pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, DecodeError> {
+    let _room = Room::of_body(bytes.len());
     let (header, mut at) = line_at(bytes, 0);
     let header: WireEnvelope = parse_part(bytes, 0, header)?;
     let event_id = header.event_id.0.and_then(|id| normal_id(&id));

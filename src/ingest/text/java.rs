@@ -32,8 +32,10 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
                 header = cause.to_owned();
                 is_suppressed = false;
                 // The cause's message may have further lines.
-                while let Some(more) = lines.get(next + 1).filter(|more| is_message(more)) {
-                    header = format!("{header}\n{more}");
+                let ahead = &lines[next + 1..lines.len().min(next + 1 + MOST_MESSAGE_LINES)];
+                for more in ahead.iter().take_while(|more| is_message(more)) {
+                    header.push('\n');
+                    header.push_str(more);
                     next += 1;
                 }
             }

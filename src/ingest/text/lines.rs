@@ -72,14 +72,19 @@ static GO_FRAMES: LazyLock<Regex> = LazyLock::new(|| {
 /// The text without colours and `\r`, its JSON records turned into their texts.
 pub(super) fn plain(text: &[u8]) -> Cow<'_, str> {
     let text = text.to_str_lossy();
-    let text = if text.contains(['\r', '\x1b']) { Cow::Owned(without_colours(&text)) } else { text };
-    let has_json = text.lines().any(|line| line.trim_start().starts_with('{'));
+    let text = if is_coloured(&text) { Cow::Owned(without_colours(&text)) } else { text };
+    let has_json = text.contains('{') && text.lines().any(|line| line.trim_start().starts_with('{'));
     if has_json { Cow::Owned(without_json(&text)) } else { text }
 }
 
 /// The lines of a plain text, in order, but lines that belong together by their prefix stand together.
 pub(super) fn unprefixed(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
+    // Most texts have no prefixes: what tells them stands at the beginning of its line.
+    let begins_line = |at: usize| at == 0 || text.as_bytes()[at - 1] == b'\n';
+    if MARKER.find_iter(text).all(|marker| begins_line(marker.start())) {
+        return lines;
+    }
     let mut out: Vec<&str> = Vec::with_capacity(lines.len());
     let mut taken = vec![false; lines.len()];
     for at in 0..lines.len() {
@@ -248,6 +253,11 @@ fn strip_padding<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
     padded.then(|| &line[width..])
 }
 
+/// Whether there is anything in a text that [`without_colours`] takes out.
+fn is_coloured(text: &str) -> bool {
+    text.as_bytes().find_byteset(b"\r\x1b").is_some()
+}
+
 /// The text without terminal escape sequences and carriage returns before newlines.
 fn without_colours(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -284,7 +294,7 @@ fn without_json(text: &str) -> String {
             }
         }
     }
-    if out.contains(['\r', '\x1b']) { without_colours(&out) } else { out }
+    if is_coloured(&out) { without_colours(&out) } else { out }
 }
 
 /// Writes the texts of a log record: those in the fields that are known to hold them, and all of several lines.

@@ -24,7 +24,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::error::{DecodeError, DecodeErrorKind};
-use super::limits::MOST_REPORTS;
+use super::limits::{MOST_REPORTS, Room};
 use crate::report::{Exception, Report};
 
 pub use self::stream::{Sighting, Tracebacks};
@@ -100,12 +100,25 @@ struct Traceback {
     report: Report,
 }
 
+/// Bytes of a text that is read as a whole. A larger one, which must be a log, is read as a stream, so that what its
+/// lines take beside it stays small.
+const MOST_WHOLE: usize = 256 << 10;
+
 /// Finds every traceback in a text.
 ///
 /// # Errors
 /// If there is none, or more than one body may hold.
 pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
-    let found = find(&lines::plain(text), MOST_REPORTS + 1);
+    let _room = Room::of_body(text.len());
+    let found: Vec<Report> = if text.len() > MOST_WHOLE {
+        let mut stream = Tracebacks::at_most(MOST_REPORTS + 1);
+        let mut found: Vec<Sighting> = text.chunks(MOST_WHOLE).flat_map(|piece| stream.push(piece)).collect();
+        found.extend(stream.flush());
+        found.into_iter().map(|sighting| sighting.report).collect()
+    } else {
+        let found = find(&lines::plain(text), MOST_REPORTS + 1, None);
+        found.into_iter().map(|traceback| traceback.report).collect()
+    };
     if found.len() > MOST_REPORTS {
         let reason = format!("more than {MOST_REPORTS} tracebacks in one text");
         return Err(DecodeError::whole(DecodeErrorKind::TooMany, reason));
@@ -117,13 +130,12 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
              C sanitizers and Perl",
         ));
     }
-    Ok(found.into_iter().map(|traceback| traceback.report).collect())
+    Ok(found)
 }
 
-/// The tracebacks in a plain text, at most `most`.
-fn find(text: &str, most: usize) -> Vec<Traceback> {
+/// The tracebacks in a plain text, at most `most`. Their lines are told where somebody wants the `numbers`.
+fn find(text: &str, most: usize, numbers: Option<&lines::Numbers>) -> Vec<Traceback> {
     let lines = lines::gathered(&lines::unprefixed(text));
-    let numbers = lines::Numbers::of(text);
     let mut tracebacks = Vec::new();
     let (mut at, mut behind_last) = (0, 0);
     while at < lines.len() && tracebacks.len() < most {
@@ -144,7 +156,9 @@ fn find(text: &str, most: usize) -> Vec<Traceback> {
         }
         let start = found.start.max(behind_last);
         tracebacks.push(Traceback {
-            lines: numbers.of_parts(&lines[start..at.min(lines.len())]),
+            lines: numbers
+                .map(|numbers| numbers.of_parts(&lines[start..at.min(lines.len())]))
+                .unwrap_or_default(),
             behind: lines.len().saturating_sub(at),
             report: Report {
                 exceptions: found.exceptions,

@@ -50,18 +50,20 @@ fn take_message(lines: &[&str], next: &mut usize, header: &mut String) -> Option
 
 /// An exception whose header is read already, its frames next, and those that followed from it.
 fn parse_chain(lines: &[&str], start: usize, mut next: usize, mut header: String) -> Option<Found> {
-    let mut exceptions = Vec::new();
+    let mut exceptions = vec![exception(lines, &mut next, &header)?];
     loop {
-        exceptions.push(exception(lines, &mut next, &header)?);
         let blank = usize::from(lines.get(next).is_some_and(|line| line.trim().is_empty()));
-        match lines.get(next + blank).and_then(|line| line.strip_prefix("Next ")) {
-            Some(following) => {
-                header = following.to_owned();
-                next += blank + 1;
-                take_message(lines, &mut next, &mut header)?;
-            }
-            None => break,
-        }
+        let Some(following) = lines.get(next + blank).and_then(|line| line.strip_prefix("Next ")) else {
+            break;
+        };
+        header = following.to_owned();
+        let mut behind = next + blank + 1;
+        // What cannot be read costs what stands before it nothing.
+        let following = take_message(lines, &mut behind, &mut header)
+            .and_then(|()| exception(lines, &mut behind, &header));
+        let Some(following) = following else { break };
+        exceptions.push(following);
+        next = behind;
     }
     if lines.get(next).is_some_and(|line| line.trim_start().starts_with("thrown in ")) {
         next += 1;
@@ -95,14 +97,9 @@ fn class_at(line: &str) -> Option<usize> {
 fn parse_laravel(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     let first = from.max(at.saturating_sub(MOST_MESSAGE_LINES));
     let start = (first..at).rev().find(|&n| lines[n].contains(OBJECT))?;
-    let mut header = lines[start..at].join("\n");
-    let (mut next, mut exceptions) = (at + 1, Vec::new());
+    let mut next = at + 1;
+    let mut exceptions = vec![laravel_exception(lines, &mut next, &lines[start..at].join("\n"))?];
     loop {
-        let (_, said) = header.split_once(OBJECT)?;
-        let (kind, said) = said.split_once("(code: ")?;
-        let (_, said) = said.split_once("): ")?;
-        let (message, place) = said.trim_end().strip_suffix(')')?.rsplit_once(" at ")?;
-        exceptions.push(exception(lines, &mut next, &format!("{kind}: {message} in {place}"))?);
         // A blank line may stand between.
         let blank = usize::from(lines.get(next).is_some_and(|line| line.trim().is_empty()));
         let following = lines.get(next + blank).filter(|line| line.contains(OBJECT));
@@ -110,11 +107,23 @@ fn parse_laravel(lines: &[&str], at: usize, from: usize) -> Option<Found> {
             lines[next..].iter().take(MOST_MESSAGE_LINES).position(|line| line.trim() == "[stacktrace]")
         });
         let Some(trace) = trace else { break };
-        header = lines[next + blank..next + trace].join("\n");
-        next += trace + 1;
+        let mut behind = next + trace + 1;
+        let header = lines[next + blank..next + trace].join("\n");
+        let Some(following) = laravel_exception(lines, &mut behind, &header) else { break };
+        exceptions.push(following);
+        next = behind;
     }
     exceptions.reverse();
     Some(Found { start, next, exceptions, remarks: Vec::new() })
+}
+
+/// One exception of Laravel's log: its header is read, the frames are next.
+fn laravel_exception(lines: &[&str], next: &mut usize, header: &str) -> Option<Exception> {
+    let (_, said) = header.split_once(OBJECT)?;
+    let (kind, said) = said.split_once("(code: ")?;
+    let (_, said) = said.split_once("): ")?;
+    let (message, place) = said.trim_end().strip_suffix(')')?.rsplit_once(" at ")?;
+    exception(lines, next, &format!("{kind}: {message} in {place}"))
 }
 
 /// The file and line behind the last `word` of a line.

@@ -17,7 +17,9 @@ const MOST_CAUSES: usize = 20;
 pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     let line = lines[at];
     if numbered_frame(line).is_some() {
-        return parse_callers_first(lines, at);
+        // Those behind it were looked at from the first of them.
+        let is_first = at == from || numbered_frame(lines[at - 1]).is_none();
+        return is_first.then(|| parse_callers_first(lines, at)).flatten();
     }
     if let Some((frame, rest)) = split_frame(line) {
         return if rest.is_empty() { parse_logged(lines, at, from) } else { parse_chain(lines, at, frame) };

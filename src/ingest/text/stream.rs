@@ -11,7 +11,7 @@
 //! will.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
 
 use bstr::ByteSlice;
@@ -66,6 +66,8 @@ pub struct Tracebacks {
     open: Option<usize>,
     /// While open: how many lines may be held before they are read.
     read_at: usize,
+    /// How many more tracebacks are looked for. `None`: all there are.
+    wanted: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -76,11 +78,16 @@ struct Line {
 }
 
 impl Tracebacks {
+    /// Finds so many of them.
+    pub(super) fn at_most(wanted: usize) -> Self {
+        Self { wanted: Some(wanted), ..Self::default() }
+    }
+
     /// Takes what comes next. Gives the tracebacks that have surely ended.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Sighting> {
         let mut found = Vec::new();
-        let mut rest = bytes;
-        while let Some(last) = rest.rfind_byte(b'\n') {
+        let (mut rest, unended) = bytes.split_at(bytes.rfind_byte(b'\n').map_or(0, |last| last + 1));
+        while !rest.is_empty() {
             if self.open.is_some() || !self.line.is_empty() {
                 let end = rest.find_byte(b'\n').expect("there is one");
                 self.add_to_line(&rest[..end]);
@@ -89,21 +96,20 @@ impl Tracebacks {
                 rest = &rest[end + 1..];
                 continue;
             }
-            let whole = &rest[..=last];
-            let dull = match HINT.find(whole) {
-                Some(hint) => whole[..hint.start()].rfind_byte(b'\n').map_or(0, |newline| newline + 1),
-                None => whole.len(),
+            let dull = match HINT.find(rest) {
+                Some(hint) => rest[..hint.start()].rfind_byte(b'\n').map_or(0, |newline| newline + 1),
+                None => rest.len(),
             };
-            self.pass_over(&whole[..dull]);
+            self.pass_over(&rest[..dull]);
             rest = &rest[dull..];
-            if let Some(end) = rest.find_byte(b'\n').filter(|_| dull < whole.len()) {
+            if let Some(end) = rest.find_byte(b'\n') {
                 self.add_to_line(&rest[..end]);
                 self.seen += 1;
                 self.end_line(&mut found);
                 rest = &rest[end + 1..];
             }
         }
-        self.add_to_line(rest);
+        self.add_to_line(unended);
         found
     }
 
@@ -192,7 +198,7 @@ impl Tracebacks {
     }
 
     fn hold(&mut self, line: Line) {
-        self.held_bytes += line.text.len();
+        self.held_bytes += line.size();
         self.held.push_back(line);
     }
 
@@ -200,7 +206,7 @@ impl Tracebacks {
     fn trim(&mut self) {
         while self.held.len() > LINES_HELD || (self.held_bytes > BYTES_HELD && self.held.len() > 1) {
             let line = self.held.pop_front().expect("it is not empty");
-            self.held_bytes -= line.text.len();
+            self.held_bytes -= line.size();
         }
     }
 
@@ -225,7 +231,7 @@ impl Tracebacks {
 
     /// Reads what is held. Unless this is the `last` time for it, tracebacks that may go on are left.
     fn read(&mut self, last: bool, found: &mut Vec<Sighting>) {
-        let mut text = String::with_capacity(self.held_bytes + self.held.len());
+        let mut text = String::with_capacity(self.held_bytes);
         // Which held line each line of the text is of.
         let mut owners = Vec::new();
         for (owner, line) in self.held.iter().enumerate() {
@@ -235,8 +241,11 @@ impl Tracebacks {
         }
         let mut is_used = vec![false; self.held.len()];
         let mut keep_from = self.held.len().saturating_sub(LINES_HELD);
+        // How many were found in each line.
+        let mut of_line = HashMap::new();
         let before = found.len();
-        for traceback in find(&text, usize::MAX) {
+        let numbers = lines::Numbers::of(&text);
+        for traceback in find(&text, self.wanted.unwrap_or(usize::MAX), Some(&numbers)) {
             let of = || traceback.lines.iter().map(|&line| owners[line]);
             let Some(first) = of().min() else { continue };
             if !last && traceback.behind < LINES_BEHIND {
@@ -245,8 +254,11 @@ impl Tracebacks {
             }
             of().for_each(|line| is_used[line] = true);
             let offset = self.held[first].offset;
-            let nth = found[before..].iter().filter(|other| other.offset == offset).count();
-            found.push(Sighting { offset, nth, report: traceback.report });
+            let nth = of_line.entry(offset).and_modify(|nth| *nth += 1).or_insert(0);
+            found.push(Sighting { offset, nth: *nth, report: traceback.report });
+        }
+        if let Some(wanted) = &mut self.wanted {
+            *wanted = wanted.saturating_sub(found.len() - before);
         }
         if last {
             // What stands behind the last traceback may stand before the next.
@@ -257,11 +269,16 @@ impl Tracebacks {
             line += 1;
             line > keep_from && !is_used[line - 1]
         });
-        self.held_bytes = self.held.iter().map(|line| line.text.len()).sum();
+        self.held_bytes = self.held.iter().map(Line::size).sum();
     }
 }
 
 impl Line {
+    /// What it takes, in bytes; many short lines take more than their text.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.text.len()
+    }
+
     fn new(offset: u64, bytes: &[u8]) -> Self {
         // What was overwritten on a terminal is not looked at.
         let bytes = bytes.trim_end_with(|c| c == '\r');
