@@ -1,11 +1,13 @@
-//! Passwords: hashed with argon2id, off the threads that serve, a few at a time.
+//! Passwords: hashed with argon2id, one at a time, by a thread of their own. A hash takes much memory, which the allocator
+//! keeps for the thread that took it: one thread keeps it once.
 
-use std::sync::LazyLock;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{LazyLock, mpsc};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use axum::http::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::page::Problem;
 
@@ -14,8 +16,6 @@ use super::page::Problem;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Hashes at a time, each of which takes that memory.
-const AT_ONCE: usize = 2;
 /// How many may wait for their turn.
 const WAITING: usize = 16;
 
@@ -24,15 +24,25 @@ pub(super) const SHORTEST: usize = 12;
 /// Bytes of a password: hashing more is work that strangers could give us.
 pub(super) const LONGEST: usize = 1_000;
 
+/// What the thread does for somebody, and tells them.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// Hashes passwords.
 pub(super) struct Passwords {
-    turns: Semaphore,
+    work: mpsc::Sender<Work>,
     waiting: Semaphore,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), waiting: Semaphore::new(WAITING) }
+        let (work, next) = mpsc::channel::<Work>();
+        std::thread::spawn(move || {
+            for work in next {
+                // Who waits for it hears of it.
+                let _ = catch_unwind(AssertUnwindSafe(work));
+            }
+        });
+        Self { work, waiting: Semaphore::new(WAITING) }
     }
 }
 
@@ -71,8 +81,15 @@ impl Passwords {
             let said = "Too many sign in at this moment. Try again in a minute.";
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Not right now", said));
         };
-        let _turn = self.turns.acquire().await.expect("never closed");
-        tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))
+        let (tell, told) = oneshot::channel();
+        let work: Work = Box::new(move || {
+            // Somebody who does not wait any more costs no work.
+            if !tell.is_closed() {
+                let _ = tell.send(work());
+            }
+        });
+        self.work.send(work).map_err(|error| Problem::internal(&error))?;
+        told.await.map_err(|error| Problem::internal(&error))
     }
 }
 
