@@ -37,6 +37,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_CONNECTIONS: u32 = 512;
 /// A connection over which something came or went in this time is in use.
 const IN_USE: Duration = Duration::from_secs(1);
+/// While all are in use: when to look again whether one of them is idle.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a connection may lie idle: longer than a client may wait for an answer.
 const MOST_IDLE: Duration = Duration::from_secs(75);
 /// Requests at once over one connection of HTTP/2, and bytes of their bodies on the way.
@@ -260,11 +262,16 @@ async fn accept<A: Accept>(
     loop {
         let accepted = async {
             let accepted = listener.next().await;
-            if accepted.is_ok() && places.available_permits() == 0 {
+            loop {
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    return (accepted, place);
+                }
                 make_way(&mut taken);
+                let place = timeout(LOOK_AGAIN, Arc::clone(&places).acquire_owned()).await;
+                if let Ok(place) = place {
+                    return (accepted, place.expect("never closed"));
+                }
             }
-            // Of those that came before, one may just be ending.
-            (accepted, Arc::clone(&places).acquire_owned().await.expect("never closed"))
         };
         let (accepted, place) = tokio::select! {
             accepted = accepted => accepted,

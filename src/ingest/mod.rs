@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -64,7 +64,7 @@ pub use self::protocol::decode_any;
 /// Bodies being unpacked and decoded at once; bounds what bombs can hold.
 const DECODING: usize = 4;
 /// Bytes of bodies that may be held, all requests together: while they come, and unpacked until they are stored.
-const HELD_BYTES: usize = 256 << 20;
+const HELD_BYTES: usize = 128 << 20;
 /// Of these, bytes of bodies whose key is not known before they are read.
 const STRANGERS_BYTES: usize = 32 << 20;
 /// The longest that a client may ask to wait for a decision.
@@ -120,7 +120,7 @@ impl Intake {
     #[must_use]
     pub fn new(store: Store, pipeline: Pipeline, mirrors: Mirrors, settings: Settings) -> Self {
         let decoding = Arc::new(Semaphore::new(DECODING));
-        let held = Arc::new(Semaphore::new(HELD_BYTES));
+        let held = Arc::new(Semaphore::new(HELD_BYTES.max(settings.body_bytes + settings.unpacked_bytes)));
         let strangers = Arc::new(Semaphore::new(STRANGERS_BYTES.max(settings.body_bytes)));
         let rates = Rates::new(settings.requests_per_minute);
         Self(Arc::new(Inner { store, pipeline, mirrors, settings, rates, decoding, held, strangers }))
@@ -463,7 +463,9 @@ async fn read_body(body: Body, limit: usize, room: &Arc<Semaphore>) -> Result<He
 type Held = (Bytes, Option<OwnedSemaphorePermit>);
 
 async fn read_to_end(mut body: Body, limit: usize, room: &Arc<Semaphore>) -> Result<Held, Problem> {
-    let mut kept = Vec::new();
+    // At once as large as it says that it will be: what grows leaves gaps behind. Nothing is touched before it comes.
+    let announced = body.size_hint().lower();
+    let mut kept = Vec::with_capacity(usize::try_from(announced).map_or(0, |bytes| bytes.min(limit)));
     let mut held: Option<OwnedSemaphorePermit> = None;
     let mut is_crowded = false;
     let mut seen = 0usize;
