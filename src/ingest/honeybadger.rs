@@ -33,6 +33,9 @@ pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
     let mut exceptions = Vec::new();
     for cause in causes.0.reversed().into_vec() {
         let mut cause = cause.into_exception(root.as_deref());
+        if cause == Exception::default() {
+            continue;
+        }
         // The Python client sends the outer stack again for every cause; theirs is lost.
         if !cause.frames.is_empty() && cause.frames == thrown.frames {
             cause.frames.clear();

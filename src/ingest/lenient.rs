@@ -504,9 +504,12 @@ pub(super) fn without_newline(mut line: String) -> String {
 }
 
 /// A file name in which a client wrote `mark` for the project's directory: with `root`, the real one, or
-/// relative to it where that is not known, or longer than any directory is: each frame gets a copy of it.
+/// relative to it where that is not known, or is no directory's name: longer than any is (each frame gets a copy of
+/// it), or not from the root.
 pub(super) fn rooted(file: String, mark: &str, root: Option<&str>) -> String {
-    match (file.strip_prefix(mark), root.filter(|root| root.len() <= LONGEST_ROOT)) {
+    let is_absolute = |root: &str| root.starts_with(['/', '\\']) || root.get(1..3) == Some(":\\");
+    let root = root.filter(|root| root.len() <= LONGEST_ROOT && is_absolute(root));
+    match (file.strip_prefix(mark), root) {
         (Some(rest), Some(root)) => {
             format!("{}/{}", root.trim_end_matches('/'), rest.trim_start_matches('/'))
         }

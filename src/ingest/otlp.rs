@@ -39,29 +39,31 @@ pub enum Signal {
     Logs,
 }
 
-/// Reads a protobuf body. Empty: there are no errors among what it holds.
+/// Reads a protobuf body. Empty: there are no errors among what it holds. What is broken within one of its messages
+/// costs what stands behind it there, and no more.
 ///
 /// # Errors
-/// If it is not valid protobuf, or holds too many errors.
+/// If it is not protobuf, or holds too many errors.
 pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, DecodeError> {
     let _room = Room::of_body(bytes.len());
     let mut reports = Reports::of_body(bytes);
-    for field in Fields(Cursor::new(bytes)) {
+    let mut fields = Fields(Cursor::new(bytes));
+    while let Some(field) = fields.next_or_broken() {
         if let (1, Wire::Bytes(resource)) = field? {
             let (mut known, mut errors) = (Attributes::default(), Vec::new());
             for field in Fields(resource) {
-                match field? {
-                    (1, Wire::Bytes(resource)) => known = attributes(resource, 1)?,
+                match field {
+                    (1, Wire::Bytes(resource)) => known = attributes(resource, 1),
                     // The scope's own description is field 1, its spans or records are field 2.
                     (2, Wire::Bytes(scope)) => {
                         for field in Fields(scope) {
-                            if let (2, Wire::Bytes(item)) = field? {
+                            // One more than allowed is enough to refuse the body.
+                            if let (2, Wire::Bytes(item)) = field
+                                && errors.len() <= MOST_REPORTS
+                            {
                                 match signal {
-                                    Signal::Traces => span(item, &mut errors)?,
-                                    Signal::Logs if errors.len() <= MOST_REPORTS => {
-                                        errors.extend(log_record(item)?);
-                                    }
-                                    Signal::Logs => {}
+                                    Signal::Traces => span(item, &mut errors),
+                                    Signal::Logs => errors.extend(log_record(item)),
                                 }
                             }
                         }
@@ -252,26 +254,29 @@ enum Wire<'a> {
     Bytes(Cursor<'a>),
 }
 
-/// The fields of a message, with their numbers.
+/// The fields of a message, with their numbers, up to one that is broken: nothing behind it can be read.
 struct Fields<'a>(Cursor<'a>);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Wire<'a>), DecodeError>;
+    type Item = (u64, Wire<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.next_or_broken()?.ok()
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn next_or_broken(&mut self) -> Option<Result<(u64, Wire<'a>), DecodeError>> {
         if self.0.is_at_end() {
             return None;
         }
         let field = self.field();
         if field.is_err() {
-            // Nothing behind a broken field can be read.
             self.0 = Cursor::new(&[]);
         }
         Some(field)
     }
-}
 
-impl<'a> Fields<'a> {
     fn field(&mut self) -> Result<(u64, Wire<'a>), DecodeError> {
         let key = varint(&mut self.0)?;
         let value = match key & 7 {
@@ -323,37 +328,36 @@ fn written_id(id: &Text) -> String {
 }
 
 /// The attributes in a message that has them in field `number`.
-fn attributes(message: Cursor, number: u64) -> Result<Attributes, DecodeError> {
+fn attributes(message: Cursor, number: u64) -> Attributes {
     let mut attributes = Attributes::default();
     for field in Fields(message) {
-        match field? {
-            (found, Wire::Bytes(pair)) if found == number => add_attribute(&mut attributes, pair)?,
+        match field {
+            (found, Wire::Bytes(pair)) if found == number => add_attribute(&mut attributes, pair),
             _ => {}
         }
     }
-    Ok(attributes)
+    attributes
 }
 
-fn add_attribute(attributes: &mut Attributes, pair: Cursor) -> Result<(), DecodeError> {
+fn add_attribute(attributes: &mut Attributes, pair: Cursor) {
     let (mut name, mut value) = (String::new(), String::new());
     for field in Fields(pair) {
-        match field? {
+        match field {
             (1, Wire::Bytes(key)) => name = text_of(key),
-            (2, Wire::Bytes(any)) => value = any_value(any)?,
+            (2, Wire::Bytes(any)) => value = any_value(any),
             _ => {}
         }
     }
     if attributes.0.len() < 2 * MOST_ATTRIBUTES_HALF {
         attributes.0.push((name, value));
     }
-    Ok(())
 }
 
 /// A value as a text. Lists and maps are told by what they are, for they never say anything of an error.
-fn any_value(any: Cursor) -> Result<String, DecodeError> {
+fn any_value(any: Cursor) -> String {
     let mut value = String::new();
     for field in Fields(any) {
-        value = match field? {
+        value = match field {
             (1, Wire::Bytes(text)) => text_of(text),
             (2, Wire::Number(flag)) => (flag != 0).to_string(),
             (3, Wire::Number(number)) => number.cast_signed().to_string(),
@@ -361,8 +365,8 @@ fn any_value(any: Cursor) -> Result<String, DecodeError> {
             (5, Wire::Bytes(list)) => {
                 let mut shown = Vec::new();
                 for element in Fields(list).take(MOST_ATTRIBUTES_HALF) {
-                    if let (1, Wire::Bytes(element)) = element? {
-                        shown.push(scalar(element)?);
+                    if let (1, Wire::Bytes(element)) = element {
+                        shown.push(scalar(element));
                     }
                 }
                 format!("[{}]", shown.join(", "))
@@ -372,30 +376,30 @@ fn any_value(any: Cursor) -> Result<String, DecodeError> {
             _ => continue,
         };
     }
-    Ok(value)
+    value
 }
 
 /// An element of a list as a text.
-fn scalar(any: Cursor) -> Result<String, DecodeError> {
-    match Fields(any).next().transpose()? {
-        Some((1, Wire::Bytes(text))) => Ok(text_of(text)),
-        Some((2, Wire::Number(flag))) => Ok((flag != 0).to_string()),
-        Some((3, Wire::Number(number))) => Ok(number.cast_signed().to_string()),
-        Some((4, Wire::Number(bits))) => Ok(f64::from_bits(bits).to_string()),
-        _ => Ok("…".to_owned()),
+fn scalar(any: Cursor) -> String {
+    match Fields(any).next() {
+        Some((1, Wire::Bytes(text))) => text_of(text),
+        Some((2, Wire::Number(flag))) => (flag != 0).to_string(),
+        Some((3, Wire::Number(number))) => number.cast_signed().to_string(),
+        Some((4, Wire::Number(bits))) => f64::from_bits(bits).to_string(),
+        _ => "…".to_owned(),
     }
 }
 
-fn span(message: Cursor, errors: &mut Vec<Occurrence>) -> Result<(), DecodeError> {
+fn span(message: Cursor, errors: &mut Vec<Occurrence>) {
     let (mut trace_id, mut span_id, mut name) = (String::new(), String::new(), None);
     let from = errors.len();
     for field in Fields(message) {
-        match field? {
+        match field {
             (1, Wire::Bytes(id)) => trace_id = id_of(id),
             (2, Wire::Bytes(id)) => span_id = id_of(id),
             (5, Wire::Bytes(text)) => name = Some(copied(&text_of(text)).to_owned()),
             // One more than allowed is enough to refuse the body.
-            (11, Wire::Bytes(event)) if errors.len() <= MOST_REPORTS => errors.extend(span_event(event)?),
+            (11, Wire::Bytes(event)) if errors.len() <= MOST_REPORTS => errors.extend(span_event(event)),
             _ => {}
         }
     }
@@ -403,38 +407,37 @@ fn span(message: Cursor, errors: &mut Vec<Occurrence>) -> Result<(), DecodeError
     for error in &mut errors[from..] {
         (error.trace_id, error.span_id, error.said) = (trace_id.clone(), span_id.clone(), name.clone());
     }
-    Ok(())
 }
 
 /// `None`: the event is not an exception.
-fn span_event(message: Cursor) -> Result<Option<Occurrence>, DecodeError> {
+fn span_event(message: Cursor) -> Option<Occurrence> {
     let mut error = Occurrence::default();
     let mut is_exception = false;
     for field in Fields(message) {
-        match field? {
+        match field {
             (1, Wire::Number(time)) => error.time = time,
             (2, Wire::Bytes(name)) => is_exception = bytes(name) == b"exception",
-            (3, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair)?,
+            (3, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair),
             _ => {}
         }
     }
-    Ok((is_exception && error.is_error()).then_some(error))
+    (is_exception && error.is_error()).then_some(error)
 }
 
 /// `None`: the record has no exception.
-fn log_record(message: Cursor) -> Result<Option<Occurrence>, DecodeError> {
+fn log_record(message: Cursor) -> Option<Occurrence> {
     let mut error = Occurrence::default();
     for field in Fields(message) {
-        match field? {
+        match field {
             (1 | 11, Wire::Number(time)) if error.time == 0 => error.time = time,
-            (5, Wire::Bytes(body)) => error.said = Some(any_value(body)?).filter(|said| !said.is_empty()),
-            (6, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair)?,
+            (5, Wire::Bytes(body)) => error.said = Some(any_value(body)).filter(|said| !said.is_empty()),
+            (6, Wire::Bytes(pair)) => add_attribute(&mut error.attributes, pair),
             (9, Wire::Bytes(id)) => error.trace_id = id_of(id),
             (10, Wire::Bytes(id)) => error.span_id = id_of(id),
             _ => {}
         }
     }
-    Ok(error.is_error().then_some(error))
+    error.is_error().then_some(error)
 }
 
 // ---- JSON ----
