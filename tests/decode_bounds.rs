@@ -22,7 +22,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Bytes of the bodies whose memory is counted.
 const BYTES: usize = 300_000;
 /// What may be held besides a multiple of the body: above all, as many reports as one body may hold.
-const BESIDES: usize = 3 << 20;
+const BESIDES: usize = 6 << 20;
 /// Bytes of the bodies whose steps are counted, each twice the one before. `scripts/fuzz` has more counted, in a build
 /// that takes fewer steps.
 const SIZES: [usize; 3] = if cfg!(debug_assertions) { [800, 1_600, 3_200] } else { [5_000, 10_000, 20_000] };
@@ -47,7 +47,7 @@ fn no_body_is_held_more_than_three_times() {
     for (name, what, make) in hostile::bodies().into_iter().filter(is_one) {
         let body = make(BYTES);
         // What is made once for all bodies is not of this one.
-        decoders::check(name, decoder(name), &what, &make(100));
+        let _ = decoder(name)(&make(100));
         let before = HEAP.current_usage();
         HEAP.reset_peak_usage();
         let _ = std::hint::black_box(decoder(name)(&body));
@@ -67,7 +67,7 @@ fn twice_the_body_takes_twice_the_steps() {
     }
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--dump-before=*measured*", "--quiet"])
+        .args(["--tool=callgrind", "--toggle-collect=*measured*", "--dump-before=*measured*", "--quiet"])
         .arg(format!("--callgrind-out-file={}/counts", folder.path().display()))
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "is_counted", "--ignored", "--nocapture", "--test-threads=1"])
@@ -80,7 +80,7 @@ fn twice_the_body_takes_twice_the_steps() {
     for ((name, what, _), counts) in counted().zip(counts.chunks(SIZES.len())) {
         let (first, second) = (counts[1].saturating_sub(counts[0]), counts[2].saturating_sub(counts[1]));
         // Were it quadratic, it would go towards four times as many.
-        if second as f64 > 2.6 * first as f64 + 200_000.0 {
+        if second as f64 > 2.6 * first as f64 + 100_000.0 {
             wrong.push(format!("{name}, {what:?}: {counts:?} instructions for {SIZES:?} bytes"));
         }
     }
@@ -91,8 +91,9 @@ fn twice_the_body_takes_twice_the_steps() {
 #[test]
 #[ignore = "is run by another"]
 fn is_counted() {
-    for (name, what, make) in counted() {
-        decoders::check(name, decoder(name), &what, &make(100));
+    for (name, _, make) in counted() {
+        // What is made once for all bodies is not of the first.
+        let _ = decoder(name)(&make(100));
         for size in SIZES {
             measured(decoder(name), &make(size));
         }
