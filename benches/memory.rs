@@ -119,8 +119,12 @@ fn wide_event(event: &[u8]) -> Vec<u8> {
     let mut event: Value = serde_json::from_slice(event).unwrap();
     let frames = event["exception"]["values"][0]["stacktrace"]["frames"].as_array_mut().unwrap();
     let size = serde_json::to_vec(&frames).unwrap().len();
-    *frames = frames.repeat(BYTES / size);
+    *frames = repeated(frames, BYTES / size);
     serde_json::to_vec(&event).unwrap()
+}
+
+fn repeated(elements: &[Value], times: usize) -> Vec<Value> {
+    std::iter::repeat_n(elements, times).flatten().cloned().collect()
 }
 
 /// A real client's document, every list of objects in it repeated, so that it is as large as it is to be.
@@ -128,7 +132,7 @@ fn stretched(name: &str) -> Vec<u8> {
     fn stretch(value: &mut Value, times: usize) {
         match value {
             Value::Array(elements) if elements.iter().all(Value::is_object) && elements.len() > 2 => {
-                *elements = elements.repeat(times);
+                *elements = repeated(elements, times);
             }
             Value::Array(elements) => elements.iter_mut().for_each(|element| stretch(element, times)),
             Value::Object(members) => members.values_mut().for_each(|member| stretch(member, times)),
