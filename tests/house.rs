@@ -482,6 +482,56 @@ fn a_key_that_is_no_longer_configured_is_refused() {
 }
 
 #[test]
+fn secrets_are_kept_only_where_a_project_wants_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let path = repo.path().display().to_string();
+    let project = |name: &str, key: &str, more: &str| {
+        format!(
+            "[[project]]\nname = '{name}'\nkey = '{key}'\n{more}[[project.repository]]\npath = '{path}'\n"
+        )
+    };
+    let (shop, lab) = ("1".repeat(32), "2".repeat(32));
+    let projects = project("shop", &shop, "") + &project("lab", &lab, "scrub = false\n");
+    let settings = "[web]\nsign_in = 'off'\n[scrub]\nmask = '<gone>'\nnames = ['pass_word']\n";
+    let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{settings}{projects}"));
+    let event = json!({
+        "exception": {"values": [{"type": "ValueError", "value": "refused: hunter2-xyz", "stacktrace": {"frames": [
+            {"abs_path": "/srv/hunter2-xyz/shop/feed.py", "function": "load", "lineno": 5,
+             "context_line": "    return json.loads(text)",
+             "vars": {"text": "'hunter2-xyz'", "pairs": [["passWord", "hunter2-xyz"]], "kept": "'token=abcdef'"}}
+        ]}}]},
+        "request": {"url": "http://shop.test/?pass-word=hunter2-xyz", "headers": {"X": "hunter2-xyz"}}
+    });
+    let page = |key: &str, fault: u32| {
+        let request = ureq::post(format!("{}/api/1/store/", daemon.url))
+            .header("x-sentry-auth", format!("Sentry sentry_key={key}"));
+        assert_eq!(request.send(event.to_string()).unwrap().status(), 200);
+        let shown =
+            || Some(daemon.get(&format!("/faults/{fault}")).unwrap()).filter(|page| page.status == 200);
+        text(&eventually("the page of a fault", shown).body).to_owned()
+    };
+    let scrubbed = page(&shop, 1);
+    mailed(&folder.path().join("data"), 1);
+    let mails = std::fs::read_dir(folder.path().join("data/mail")).unwrap();
+    let mail: String = mails.map(|mail| std::fs::read_to_string(mail.unwrap().path()).unwrap()).collect();
+    assert_eq!(
+        scrubbed.matches("hunter2-xyz").count(),
+        scrubbed.matches("/srv/hunter2-xyz/shop/feed.py").count(),
+        "{scrubbed}"
+    );
+    assert!(scrubbed.contains("&lt;gone&gt;") || scrubbed.contains("&#60;gone&#62;"), "{scrubbed}");
+    assert!(scrubbed.contains("token=abcdef"), "only the names that are configured count");
+    assert_eq!(
+        mail.matches("hunter2-xyz").count(),
+        mail.matches("/srv/hunter2-xyz/shop/feed.py").count(),
+        "{mail}"
+    );
+    assert!(page(&lab, 2).contains("refused: hunter2-xyz"));
+}
+
+#[test]
 fn a_second_daemon_on_the_same_data_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let mut repo = Repo::new();
