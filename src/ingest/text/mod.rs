@@ -17,6 +17,7 @@ mod ruby;
 mod rust;
 mod sanitizer;
 mod stream;
+mod structured;
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;

@@ -29,7 +29,8 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
         _ => return None,
     };
     if !is_uncaught {
-        return parse_fatal(&header, at);
+        let is_parse_error = error.is_some_and(|(error, _)| error.contains("Parse error"));
+        return parse_fatal(if is_parse_error { "Parse error" } else { "Fatal error" }, &header, at);
     }
     // The message may have several lines; the trace begins below it.
     let mut next = at + 1;
@@ -170,12 +171,12 @@ fn call(line: &str) -> Option<(Option<&str>, &str)> {
 }
 
 /// `Allowed memory size exhausted in /srv/app/a.php on line 12`
-fn parse_fatal(message: &str, at: usize) -> Option<Found> {
+fn parse_fatal(kind: &str, message: &str, at: usize) -> Option<Found> {
     let (message, place) = message.rsplit_once(" in ")?;
     let (file, number) = place.rsplit_once(" on line ")?;
     let (file, line) = file_and_line(file, Some(number.trim().parse().ok()?));
     let exception = Exception {
-        kind: Some("Fatal error".to_owned()),
+        kind: Some(kind.to_owned()),
         message: Some(message.to_owned()),
         frames: vec![Frame { file, line, ..Frame::default() }],
         ..Exception::default()
