@@ -459,35 +459,24 @@ mod tests {
     fn many_at_once_send_each_letter_once() {
         let (_folder, spool) = spool(1 << 20);
         let count = AtomicUsize::new(0);
+        let deliver = || {
+            let send = |_: &Address, _: &Letter| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            spool.deliver(false, || false, send).unwrap();
+        };
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..25 {
                         assert!(spool.put(&address(), &letter("x"), 1).unwrap());
-                        spool
-                            .deliver(
-                                false,
-                                || false,
-                                |_, _| {
-                                    count.fetch_add(1, Ordering::Relaxed);
-                                    Ok(())
-                                },
-                            )
-                            .unwrap();
+                        deliver();
                     }
                 });
             }
         });
-        spool
-            .deliver(
-                false,
-                || false,
-                |_, _| {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    Ok(())
-                },
-            )
-            .unwrap();
+        deliver();
         assert_eq!(count.load(Ordering::Relaxed), 100);
     }
 }
