@@ -86,7 +86,7 @@ const PROGRAMS: &[Program] = &[
         author: "Hal",
         file: "job.php",
         line: 3,
-        run: "php -d display_errors=stderr -d log_errors=0 $PWD/job.php",
+        run: "php -d display_errors=stderr -d log_errors=1 $PWD/job.php",
         code: "<?php\nfunction total($prices) {\n    return intdiv(1, count($prices));\n}\ntotal([]);\n",
     },
     Program {

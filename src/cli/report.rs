@@ -180,7 +180,7 @@ impl Format {
         if content_type == "text/plain" {
             // A whole log may come; a body of the daemon's has a limit.
             let mut stream = Tracebacks::default();
-            let mut found = stream.push(body);
+            let mut found = stream.push(text::readable(body).as_bytes());
             found.extend(stream.flush());
             if found.is_empty() {
                 return text::decode(body);

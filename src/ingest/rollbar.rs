@@ -69,7 +69,7 @@ pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
             context.insert(name.to_owned(), value);
         }
     }
-    Ok(Report {
+    let report = Report {
         client_id: data.uuid.filled(),
         exceptions,
         hostname: data.server.host.filled(),
@@ -82,7 +82,8 @@ pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
         occurred_at: data.timestamp.0,
         protocol: PROTOCOL.to_owned(),
         ..Report::default()
-    })
+    };
+    Ok(report.hushed())
 }
 
 /// The JSON of a body, taken out of a form if it is in one.

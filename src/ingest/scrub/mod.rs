@@ -100,6 +100,10 @@ impl Scrubber {
     /// Whether a name tells that its value is a secret.
     fn is_secret_name(&self, name: &str) -> bool {
         let Some(words) = &self.words else { return false };
+        // The folder in which a shell is.
+        if matches!(name, "PWD" | "OLDPWD") {
+            return false;
+        }
         words.find_iter(name).any(|word| {
             let (before, after) =
                 (name[..word.start()].chars().next_back(), name[word.end()..].chars().next());
@@ -377,6 +381,7 @@ mod tests {
             "session::load: gone",
             "at /srv/app/token.js:12:5",
             "src/session.rs:40: too old",
+            "PWD=/srv/app OLDPWD=/srv",
             "Unexpected token < in JSON at position 0",
             "<password>never closed",
         ] {

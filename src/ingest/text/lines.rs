@@ -72,10 +72,50 @@ static GO_FRAMES: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The text without colours and `\r`, its JSON records turned into their texts.
 pub(super) fn plain(text: &[u8]) -> Cow<'_, str> {
-    let text = text.to_str_lossy();
+    let text = readable(text);
+    let is_quoted = text.trim_start().starts_with('"');
+    let text = match is_quoted.then(|| serde_json::from_str::<String>(&text)) {
+        Some(Ok(quoted)) => Cow::Owned(quoted),
+        _ => text,
+    };
+    let text = if text.contains("\\n") { Cow::Owned(with_newlines(&text)) } else { text };
     let text = if text.contains(['\r', '\x1b']) { Cow::Owned(without_colours(&text)) } else { text };
     let has_json = text.lines().any(|line| line.trim_start().starts_with('{'));
     if has_json { Cow::Owned(without_json(&text)) } else { text }
+}
+
+/// A text as UTF-8: a console of Windows may have written UTF-16, which its first bytes tell.
+pub(super) fn readable(text: &[u8]) -> Cow<'_, str> {
+    let unit: fn([u8; 2]) -> u16 = match text {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).to_str_lossy(),
+    };
+    let units = text[2..].as_chunks::<2>().0.iter().map(|pair| unit(*pair));
+    Cow::Owned(char::decode_utf16(units).map(|read| read.unwrap_or('\u{fffd}')).collect())
+}
+
+/// The text with the newlines that are written as `\n` in the value of a line: `err="Traceback …\n  File \"a.py\" …"`.
+fn with_newlines(text: &str) -> String {
+    static STACK: LazyLock<Regex> = LazyLock::new(|| {
+        let pattern = r#""((?:[^"\\]|\\.)*\\n(?:  File \\"|(?:\\t|    )at )(?:[^"\\]|\\.)*)""#;
+        Regex::new(pattern).expect("a pattern that is written here")
+    });
+    let mut out = String::with_capacity(text.len() + 8);
+    for line in text.split_inclusive('\n') {
+        // JSON is read as such.
+        let is_json = line.trim_start().starts_with('{');
+        match STACK.captures(line).filter(|_| !is_json && line.contains("\\n")) {
+            Some(found) => {
+                let (quoted, value) = (found.get(0).expect("group 0 always is"), &found[1]);
+                let value = value.replace("\\n", "\n").replace("\\t", "\t").replace("\\\"", "\"");
+                let (before, behind) = (&line[..quoted.start()], &line[quoted.end()..]);
+                out.push_str(&format!("{before}\n{value}\n{behind}"));
+            }
+            None => out.push_str(line),
+        }
+    }
+    out
 }
 
 /// The lines of a plain text, in order, but lines that belong together by their prefix stand together.
@@ -387,6 +427,22 @@ mod tests {
         assert_eq!(plain(docker.as_bytes()).trim_end(), TRACEBACK);
         let record = serde_json::json!({"level": "error", "error": {"stack": TRACEBACK}}).to_string();
         assert_eq!(plain(record.as_bytes()).trim_end(), TRACEBACK);
+    }
+
+    #[test]
+    fn texts_within_texts_and_of_other_units() {
+        let utf16 = |unit: fn(u16) -> [u8; 2]| {
+            format!("\u{feff}{TRACEBACK}").encode_utf16().flat_map(unit).collect::<Vec<u8>>()
+        };
+        assert_eq!(plain(&utf16(u16::to_le_bytes)), TRACEBACK);
+        assert_eq!(plain(&utf16(u16::to_be_bytes)), TRACEBACK);
+        assert_eq!(plain(serde_json::json!(TRACEBACK).to_string().as_bytes()), TRACEBACK);
+        let logfmt =
+            format!("level=error err={} n=1\nlevel=info msg=\"a\\nb\"\n", serde_json::json!(TRACEBACK));
+        assert_eq!(
+            plain(logfmt.as_bytes()),
+            format!("level=error err=\n{TRACEBACK}\n n=1\nlevel=info msg=\"a\\nb\"\n")
+        );
     }
 
     #[test]

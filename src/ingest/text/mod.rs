@@ -101,6 +101,12 @@ struct Traceback {
     report: Report,
 }
 
+/// A text as UTF-8, whatever its first bytes say that it is written in.
+#[must_use]
+pub fn readable(text: &[u8]) -> std::borrow::Cow<'_, str> {
+    lines::readable(text)
+}
+
 /// Finds every traceback in a text.
 ///
 /// # Errors

@@ -12,8 +12,21 @@ const OBJECT: &str = "[object] (";
 /// Kinds of errors that end a script, without an exception.
 const FATAL: [&str; 4] = ["PHP Fatal error:  ", "PHP Parse error:  ", "Fatal error: ", "Parse error: "];
 
-/// The PHP error that begins in line `at`.
+/// The PHP error that begins in line `at`. PHP may print it both to its log and to the screen, which is one error.
 pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
+    let mut found = parse_once(lines, at, from)?;
+    let blank = lines[found.next..].iter().take(2).take_while(|line| line.trim().is_empty()).count();
+    let again = found.next + blank;
+    let is_logged = |line: &str| line.contains("PHP ");
+    if lines.get(again).is_some_and(|line| is_logged(line) != is_logged(lines[at]))
+        && let Some(twin) = parse_once(lines, again, again).filter(|twin| twin.exceptions == found.exceptions)
+    {
+        found.next = twin.next;
+    }
+    Some(found)
+}
+
+fn parse_once(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     let line = lines[at];
     match line.trim() {
         "Stack trace:" => return parse_logged(lines, at, from),
