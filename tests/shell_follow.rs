@@ -257,6 +257,7 @@ fn one_follower_a_log_and_a_full_spool_loses_nothing() {
     drop(_follower);
 
     let place = Place::new();
+    place.append("app.log", "x\n");
     assert!(place.once(&["app.log"]).is_empty());
     place.append("app.log", &failure("a"));
     let full = run(&mut place.follow(&["app.log"], &["--once", "--spool-bytes", "1000"]));
@@ -272,6 +273,7 @@ fn one_follower_a_log_and_a_full_spool_loses_nothing() {
 #[test]
 fn lines_of_others_within_a_traceback() {
     let place = Place::new();
+    place.append("app.log", "x\n");
     place.once(&["app.log"]);
     place.append(
         "app.log",

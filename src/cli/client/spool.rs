@@ -216,9 +216,10 @@ impl Spool {
             }
             match send(&to, &letter) {
                 Ok(()) => {
+                    // First, so that whoever is killed between leaves no pause without a letter that would end it.
+                    let _ = fs::remove_file(self.pause_file(&to));
                     fs::remove_file(&path)?;
                     round.delivered += 1;
-                    let _ = fs::remove_file(self.pause_file(&to));
                 }
                 Err(Trouble::Refused(said) | Trouble::NoAddress(said)) => {
                     self.set_aside(&path)?;
