@@ -87,6 +87,22 @@ fn a_thousand_equal_reports_at_once_on_a_cold_start() {
 }
 
 #[test]
+fn of_those_that_come_at_once_one_at_most_is_told_of_the_mail() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let report = traceback("/srv/shop/feed.py", 5, "load", "    return json.loads(text)");
+    let told: usize = std::thread::scope(|scope| {
+        let ask = || usize::from(daemon.decided(&report)["decision"]["mail"] == true);
+        let asking: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).sum()
+    });
+    assert!(told <= 1, "{told} of 12");
+    mailed(data.path(), 1);
+}
+
+#[test]
 fn nothing_acknowledged_is_lost_to_kill_9() {
     const LINES: u32 = 12;
     let folder = tempfile::tempdir().unwrap();

@@ -428,7 +428,14 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
     told["place"] = json!(found.as_ref().map(|found| &found.place));
     told["confidence"] = json!(found.as_ref().and_then(|found| found.confidence.as_ref()));
     told["frames"] = json!(verdicts);
-    told["decision"] = json!({ "mail": fault.decision.starts_with("mail"), "reason": fault.decision });
+    let mails = fault.decision.starts_with("mail");
+    // Those that came while the first waited are decided with it; its mail is the only one.
+    told["decision"] = match receipt.standing {
+        Standing::Parked { joins: true, .. } if mails => {
+            json!({ "mail": false, "reason": "no mail: decided with the first report of this line, which has its one mail" })
+        }
+        _ => json!({ "mail": mails, "reason": fault.decision }),
+    };
     match &fault.blame {
         Some(blame) => {
             told["origin"] = json!(blame.origin);
