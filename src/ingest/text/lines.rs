@@ -104,8 +104,8 @@ fn with_newlines(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for line in text.split_inclusive('\n') {
         // JSON is read as such.
-        let is_json = line.trim_start().starts_with('{');
-        match STACK.captures(line).filter(|_| !is_json && line.contains("\\n")) {
+        let may_be = line.contains("\\n") && !line.trim_start().starts_with('{');
+        match may_be.then(|| STACK.captures(line)).flatten() {
             Some(found) => {
                 let (quoted, value) = (found.get(0).expect("group 0 always is"), &found[1]);
                 let value = value.replace("\\n", "\n").replace("\\t", "\t").replace("\\\"", "\"");

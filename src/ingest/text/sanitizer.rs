@@ -31,8 +31,10 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
         at + 1 + lines[at + 1..].iter().take(MOST_LINES).position(|line| frame_of(line).is_some())?;
     let stack = frames(lines, &mut next);
     // The rest of the report: other stacks, and the shadow memory.
-    let rest = lines[next..].iter().take(MOST_REPORT_LINES);
-    next += rest.clone().position(|line| line.contains("SUMMARY: ")).map_or(0, |summary| summary + 1);
+    let is_end = |line: &str| line.contains("SUMMARY: ");
+    let is_another = |line: &str| line.contains("Sanitizer: ") && !is_end(line);
+    let mut rest = lines[next..].iter().take(MOST_REPORT_LINES).take_while(|line| !is_another(line));
+    next += rest.position(|line| is_end(line)).map_or(0, |summary| summary + 1);
     let exceptions = vec![
         stack.reversed().into_exception(Some(format!("{name}Sanitizer: {kind}")), Some(message.to_owned())),
     ];
