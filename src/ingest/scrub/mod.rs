@@ -453,6 +453,18 @@ mod tests {
     }
 
     #[test]
+    fn a_long_secret_hides_no_other() {
+        let texts: Vec<String> =
+            (10..30).map(|n| format!("token={}", format!("a{n}").repeat(1_000))).collect();
+        let long = "x1".repeat(1 << 20);
+        let text = format!("token={long} {} password=hunter2, and hunter2", texts.join(" "));
+        let mut report = Report { additional_info: Some(text), ..Report::default() };
+        Scrubber::new(DEFAULT_WORDS, "***").scrub(&mut report);
+        let expected = format!("{} password=***, and ***", ["token=***"; 21].join(" "));
+        assert_eq!(report.additional_info, Some(expected));
+    }
+
+    #[test]
     fn names_beside_values_and_numbers_of_a_context() {
         let mut report = Report::default();
         let context = serde_json::json!({

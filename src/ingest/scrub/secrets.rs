@@ -12,12 +12,17 @@ use super::{is_harmless, pattern};
 const SHORTEST_SECRET: usize = 5;
 /// A shorter value is masked elsewhere only where it is a word of its own, and one out of a structure not at all.
 const SHORTEST_PART: usize = 8;
-/// Secrets of one report that are looked for everywhere.
+/// Secrets of one report that are looked for everywhere, and the bytes of one and of all of them.
 const MOST_SECRETS: usize = 200;
+const LONGEST_SECRET: usize = 4 << 10;
+const MOST_BYTES: usize = 64 << 10;
 
 /// The values that were masked in one place.
 #[derive(Debug, Default)]
-pub(super) struct Secrets(BTreeSet<String>);
+pub(super) struct Secrets {
+    values: BTreeSet<String>,
+    bytes: usize,
+}
 
 impl Secrets {
     /// Notes the secrets in a value that is about to be masked: itself, without quotes, and the parts of a header.
@@ -90,22 +95,24 @@ impl Secrets {
         const NO_SECRETS: [&str; 7] =
             ["[Filtered]", "Filtered", "FILTERED", "[REDACTED]", "REDACTED", "redacted", "hidden"];
         let is_blank = secret.chars().all(|c| matches!(c, '*' | 'x' | 'X' | '.' | '-'));
-        if secret.len() >= SHORTEST_SECRET
+        if (SHORTEST_SECRET..=LONGEST_SECRET).contains(&secret.len())
             && !is_blank
             && !is_harmless(secret)
             && !NO_SECRETS.contains(&secret)
-            && self.0.len() < MOST_SECRETS
+            && self.values.len() < MOST_SECRETS
+            && self.bytes + secret.len() <= MOST_BYTES
+            && self.values.insert(secret.to_owned())
         {
-            self.0.insert(secret.to_owned());
+            self.bytes += secret.len();
         }
     }
 
     /// A pattern of all of them, the longest first, so that none hides a part of another.
     pub(super) fn pattern(&self) -> Option<Regex> {
-        let mut secrets: Vec<&String> = self.0.iter().collect();
+        let mut secrets: Vec<&String> = self.values.iter().collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let pattern = secrets.into_iter().map(|secret| alone(secret)).collect::<Vec<_>>().join("|");
-        // A pattern that is too large to build would be one of very long texts, which stand nowhere else.
+        // So many bytes are well within what a pattern may have.
         (!pattern.is_empty()).then(|| Regex::new(&pattern).ok()).flatten()
     }
 }
