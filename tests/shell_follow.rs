@@ -193,7 +193,10 @@ fn a_log_that_lives() {
             (place.found() == expected).then_some(())
         });
     };
-    eventually("the follower to look", || place.spool().join("positions").is_dir().then_some(()));
+    // What is there before it has looked is old to it.
+    eventually("the follower to look", || {
+        fs::read_dir(place.spool().join("positions")).is_ok_and(|entries| entries.count() == 2).then_some(())
+    });
     // Not there yet.
     place.append("app.log", &failure("a"));
     until(&["a"]);
@@ -309,7 +312,10 @@ fn killed_again_and_again_it_counts_each_failure_once() {
         )
     };
     let mut follower = Running::start(&mut follow());
-    eventually("the follower to look", || place.spool().join("positions").is_dir().then_some(()));
+    // What is there before it has looked is old to it.
+    eventually("the follower to look", || {
+        fs::read_dir(place.spool().join("positions")).is_ok_and(|entries| entries.count() == 2).then_some(())
+    });
     for round in 0..TIMES {
         for n in 1..=LINES {
             place.append("app.log", &failing(n));

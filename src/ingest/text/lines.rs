@@ -110,7 +110,8 @@ fn with_newlines(text: &str) -> String {
                 let (quoted, value) = (found.get(0).expect("group 0 always is"), &found[1]);
                 let value = value.replace("\\n", "\n").replace("\\t", "\t").replace("\\\"", "\"");
                 let (before, behind) = (&line[..quoted.start()], &line[quoted.end()..]);
-                out.push_str(&format!("{before}\n{value}\n{behind}"));
+                // What stands behind it is no part of its message.
+                out.push_str(&format!("{before}\n{value}\n\n{behind}"));
             }
             None => out.push_str(line),
         }
@@ -441,7 +442,7 @@ mod tests {
             format!("level=error err={} n=1\nlevel=info msg=\"a\\nb\"\n", serde_json::json!(TRACEBACK));
         assert_eq!(
             plain(logfmt.as_bytes()),
-            format!("level=error err=\n{TRACEBACK}\n n=1\nlevel=info msg=\"a\\nb\"\n")
+            format!("level=error err=\n{TRACEBACK}\n\n n=1\nlevel=info msg=\"a\\nb\"\n")
         );
     }
 
