@@ -116,6 +116,20 @@ pub struct Frame {
 }
 
 impl Report {
+    /// The threshold of what is counted and never mailed. JSON's numbers hold it.
+    pub const NEVER: u64 = 1 << 49;
+
+    /// Never mailed, if all it has is a message of a level (in its context) at which nothing is wrong.
+    #[must_use]
+    pub fn hushed(mut self) -> Self {
+        let level = self.context.get("level").and_then(Value::as_str);
+        let is_quiet = level.is_some_and(|level| matches!(level, "debug" | "info" | "log"));
+        if is_quiet && self.exceptions.iter().all(|exception| exception.kind.is_none()) {
+            self.threshold = Some(Self::NEVER);
+        }
+        self
+    }
+
     /// The exception that was finally thrown: what a headline should name.
     #[must_use]
     pub fn headline(&self) -> Option<&Exception> {

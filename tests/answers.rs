@@ -92,6 +92,17 @@ fn each_client_gets_the_answer_that_it_parses() {
     assert_eq!(answer, (200, vec![protobuf.to_owned()], Value::Null));
     let answer = clients.post("/v1/logs", "application/json", &fixture("otlp-logs.json"));
     assert_eq!(answer, (200, json_kind.clone(), json!({})));
+    // What comes along with errors is no reason to complain.
+    let answer = clients.post("/v1/metrics", protobuf, b"\x0a\x00");
+    assert_eq!(answer, (200, vec![protobuf.to_owned()], Value::Null));
+    let (status, _, body) = clients.post("/v1/notices/js", "text/plain", &fixture("honeybadger.json"));
+    assert_eq!((status, is_id(&body["id"])), (201, true));
+    let form: String = form_urlencoded::Serializer::new("access_token=x".to_owned())
+        .append_pair("payload", &String::from_utf8(fixture("rollbar.json")).unwrap())
+        .finish();
+    let (status, _, body) =
+        clients.post("/api/1/item/", "application/x-www-form-urlencoded", form.as_bytes());
+    assert_eq!((status, &body["result"]["uuid"]), (200, &sent["data"]["uuid"]));
     let (status, _, body) = clients.post("/api/v1/oops", "", &fixture("oops.bson"));
     assert_eq!((status, is_id(&body["id"])), (202, true));
 }

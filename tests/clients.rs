@@ -13,6 +13,8 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use blamed::ingest::snippets::snippets;
+use blamed::store::ProjectId;
 use daemon::{Daemon, eventually, mailed, run};
 
 /// A clone in which one person wrote the program that fails, and others wrote what is around it, and a daemon on it.
@@ -57,22 +59,31 @@ impl House {
         Self { program: here, folder, data, daemon }
     }
 
-    fn dsn(&self) -> String {
-        format!("{}/1", self.daemon.url.replace("://", &format!("://{}@", self.daemon.key)))
+    /// The lines that people are told to change in a client.
+    fn lines(&self, client: &str) -> String {
+        let Daemon { url, key, flawless, .. } = &self.daemon;
+        let mut all = snippets(url, ProjectId(1), key, flawless.as_deref()).into_iter();
+        all.find(|snippet| snippet.client == client)
+            .unwrap_or_else(|| panic!("nothing is told for {client}"))
+            .lines
     }
 
-    /// Runs the program with all that a client may want to know.
-    fn run(&self, command: &mut Command) -> String {
-        let Daemon { url, key, flawless, .. } = &self.daemon;
-        command
-            .current_dir("/")
-            .env("DSN", self.dsn())
-            .env("URL", url)
-            .env("KEY", key)
-            .env("FLAWLESS", flawless.as_ref().unwrap())
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", url)
-            .env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-blamed-key={key}"))
-            .env_remove("PYTHONPATH");
+    /// Runs a program with the lines for its client: as its environment, or for it to run.
+    fn run(&self, command: &mut Command, client: &str) -> String {
+        let lines = self.lines(client);
+        let settings: Option<Vec<(&str, &str)>> = lines
+            .lines()
+            .map(|line| {
+                line.split_once('=')
+                    .filter(|(name, _)| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase()))
+            })
+            .collect();
+        // Other telemetry than errors comes along.
+        command.current_dir("/").env("SENTRY_TRACES_SAMPLE_RATE", "1.0").env_remove("PYTHONPATH");
+        match settings {
+            Some(settings) => command.envs(settings),
+            None => command.env("SNIPPET", &lines),
+        };
         let output = run(command);
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     }
@@ -95,64 +106,72 @@ impl House {
     }
 }
 
-/// Runs a program in Python.
+/// Runs a program in Python, with the lines for `client`.
 fn python(module: &str, client: &str, program: &str, code: &str) {
-    let Some(python) = tools::python(module, client) else { return };
+    let Some(python) = tools::python(module, &format!("{client}: {module}")) else { return };
     let house = House::new(program);
-    let printed = house.run(Command::new(python).arg(&house.program));
+    let printed = house.run(Command::new(python).arg(&house.program), client);
     house.blames_ada_for(code, 1, &printed);
 }
 
 #[test]
 fn sentry_for_python() {
-    python("sentry_sdk", "Sentry's client for Python", "sentry_python.py", "float(prices[name])");
+    python("sentry_sdk", "sentry-sdk (Python)", "sentry_python.py", "float(prices[name])");
+}
+
+#[test]
+fn sentry_by_its_environment() {
+    let Some(python) = tools::python("sentry_sdk", "sentry-sdk (Python)") else { return };
+    let house = House::new("sentry_python.py");
+    let mut program = Command::new(python);
+    let printed =
+        house.run(program.arg(&house.program).env("SNIPPET", "sentry_sdk.init()"), "any Sentry SDK");
+    house.blames_ada_for("float(prices[name])", 1, &printed);
 }
 
 #[test]
 fn opentelemetry_for_python() {
-    // It comes three times, and is one error.
+    // It comes three times, and is one error; a line that raises is its caller's affair.
     let module = "opentelemetry.exporter.otlp.proto.http";
-    python(module, "OpenTelemetry's client for Python", "otlp_python.py", "upper()");
+    python(module, "OpenTelemetry", "otlp_python.py", "ship({");
 }
 
 #[test]
 fn airbrake_for_python() {
-    python("pybrake", "Airbrake's client for Python", "airbrake.py", "order[\"paid\"] /");
+    python("pybrake", "Airbrake", "airbrake.py", "order[\"paid\"] /");
 }
 
 #[test]
 fn rollbar_for_python() {
-    python("rollbar", "Rollbar's client for Python", "rollbar_.py", "parcel[\"street\"]");
+    python("rollbar", "Rollbar", "rollbar_.py", "parcel[\"street\"]");
 }
 
 #[test]
 fn honeybadger_for_python() {
-    python("honeybadger", "Honeybadger's client for Python", "honeybadger_.py", "item.price");
+    python("honeybadger", "Honeybadger", "honeybadger_.py", "item.price");
 }
 
 #[test]
 fn flawless_for_python() {
-    python("flawless.client", "Flawless's client", "flawless_.py", "int(shelf");
+    python("flawless.client", "Flawless", "flawless_.py", "int(shelf");
 }
 
 #[test]
 fn sentry_for_node() {
-    let Some(modules) = tools::node_modules("@sentry/node", "Sentry's client for Node") else { return };
+    let Some(modules) = tools::node_modules("@sentry/node", "@sentry/node") else { return };
     let house = House::new("sentry_node.js");
-    let printed = house.run(Command::new("node").arg(&house.program).env("NODE_PATH", modules));
+    assert_eq!(house.lines("@sentry/node"), house.lines("@sentry/browser"));
+    let mut program = Command::new("node");
+    let printed = house.run(program.arg(&house.program).env("NODE_PATH", modules), "@sentry/node");
     house.blames_ada_for("shelf[sku].count", 1, &printed);
 }
-
-/// What the program in Rust is told to report to.
-const LEDGER_DSN: &str = "BLAMED_TEST_LEDGER_DSN";
 
 #[test]
 fn sentry_for_rust() {
     let house = House::new("ledger.rs");
     // This very program, told to fail.
     let mut program = Command::new(std::env::current_exe().unwrap());
-    program.args(["--ignored", "--exact", "the_program_in_rust"]).env(LEDGER_DSN, house.dsn());
-    let printed = house.run(&mut program);
+    let printed = house.run(program.args(["--ignored", "--exact", "the_program_in_rust"]), "sentry (Rust)");
     assert!(printed.contains("the len is 2 but the index is 2"), "{printed}");
     house.blames_ada_for("    postings[n]", 1, &printed);
 }
@@ -160,7 +179,25 @@ fn sentry_for_rust() {
 #[test]
 #[ignore = "run by sentry_for_rust, to fail"]
 fn the_program_in_rust() {
-    if let Ok(dsn) = std::env::var(LEDGER_DSN) {
-        ledger::run(&dsn);
+    let snippet = std::env::var("SNIPPET").unwrap_or_default();
+    let call =
+        snippet.strip_prefix("let _guard = sentry::init(\"").and_then(|rest| rest.strip_suffix("\");"));
+    if let Some(dsn) = call {
+        ledger::run(dsn);
     }
+}
+
+#[test]
+fn no_client_but_curl() {
+    let house = House::new("sentry_python.py");
+    let there = house.folder.path();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    std::fs::copy(fixtures.join("requests/oops.bson"), there.join("OOPS-FILE")).unwrap();
+    std::fs::copy(fixtures.join("tracebacks/python-chained.txt"), there.join("traceback.txt")).unwrap();
+    for (client, key) in [("OOPS", "id"), ("none", "frames")] {
+        let output = run(Command::new("sh").args(["-c", &house.lines(client)]).current_dir(there));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert!(!answer[key].is_null(), "{client}: {output:?}");
+    }
+    assert!(house.daemon.stop());
 }

@@ -113,7 +113,12 @@ fn from_nothing_to_the_first_mail() {
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("# The manual of blamed's configuration."), "comments stay");
     let key = text.lines().find_map(|line| line.strip_prefix("key = \"")).unwrap().trim_end_matches('"');
-    assert!(said.replace('\n', "").contains(&format!("Sentry DSN: http://{key}@localhost:{public}/1")));
+    for line in [
+        format!("SENTRY_DSN=http://{key}@localhost:{public}/1"),
+        format!("OTEL_EXPORTER_OTLP_HEADERS=x-blamed-key={key}"),
+    ] {
+        assert!(said.replace('\n', "").contains(&line), "{line}: {said}");
+    }
 
     let checked = run(blamed(&["check"]).current_dir(&empty));
     assert!(checked.status.success(), "{checked:?}");

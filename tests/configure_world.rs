@@ -476,5 +476,6 @@ fn systemd_is_offered_to_others_with_what_root_has_to_run() {
     let text = fs::read_to_string(&unit).unwrap();
     let uid = fs::metadata(&unit).map(|unit| std::os::unix::fs::MetadataExt::uid(&unit)).unwrap();
     assert!(text.contains(&format!("\nUser={uid}\n")), "{text}");
+    assert_eq!(mode(&own.join("data")), 0o700, "what the unit lets it write in is there");
     verify(&unit);
 }

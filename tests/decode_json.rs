@@ -1,7 +1,8 @@
-//! `blamed`'s own JSON, and the JSON that no parser takes.
+//! `blamed`'s own JSON, the JSON that no parser takes, and OpenTelemetry's in all its variants.
 
 use blamed::ingest::error::{DecodeError, DecodeErrorKind};
 use blamed::ingest::json::decode;
+use blamed::ingest::otlp;
 use blamed::report::Report;
 use proptest::prelude::*;
 
@@ -175,4 +176,68 @@ proptest! {
             prop_assert!(offset <= bytes.len());
         }
     }
+}
+
+/// The reports in attributes of OpenTelemetry, as an event of a span or as a record of a log.
+fn telemetry(is_span: bool, trace: &str, attributes: &[(&str, &str)]) -> Vec<Report> {
+    let pair = |(key, value): &(&str, &str)| serde_json::json!({"key": key, "value": {"stringValue": value}});
+    let attributes: Vec<_> = attributes.iter().map(pair).collect();
+    let document = if is_span {
+        let event = serde_json::json!({"name": "exception", "attributes": attributes});
+        serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": trace, "events": [event]}]}]}]})
+    } else {
+        let record = serde_json::json!({"traceId": trace, "body": {"stringValue": "failed"}, "attributes": attributes});
+        serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
+    };
+    otlp::decode_json(document.to_string().as_bytes()).unwrap()
+}
+
+#[test]
+fn an_error_of_one_trace_is_known_by_its_line_whatever_its_name() {
+    let trace = "ab".repeat(16);
+    let stack = "Traceback (most recent call last):\n  File \"a.py\", line 3, in f\n    g()\nshop.Gone: x";
+    let id = |is_span, trace: &str, kind: &str, stack: &str| {
+        let attributes =
+            [("exception.type", kind), ("exception.message", "x"), ("exception.stacktrace", stack)];
+        telemetry(is_span, trace, &attributes)[0].client_id.clone()
+    };
+    let known = id(true, &trace, "shop.Gone", stack);
+    assert!(known.is_some());
+    assert_eq!(id(false, &trace, "Gone", stack), known);
+    assert_ne!(id(false, &trace, "Gone", &stack.replace("line 3", "line 4")), known);
+    assert_ne!(id(false, &"cd".repeat(16), "Gone", stack), known);
+    // No trace is no trace that errors could share.
+    assert_eq!(id(false, &"0".repeat(32), "Gone", stack), None);
+}
+
+#[test]
+fn a_record_without_a_stack_tells_where_it_was_logged() {
+    for [file, line, function] in [
+        ["code.file.path", "code.line.number", "code.function.name"],
+        ["code.filepath", "code.lineno", "code.function"],
+    ] {
+        let attributes = [("exception.type", "Gone"), (file, "/srv/a.py"), (line, "7"), (function, "f")];
+        let frame = telemetry(false, "", &attributes)[0].exceptions[0].frames[0].clone();
+        assert_eq!(
+            (frame.file.as_str(), frame.line.unwrap().get(), frame.function.as_deref()),
+            ("/srv/a.py", 7, Some("f"))
+        );
+    }
+    let report =
+        telemetry(false, "", &[("exception.type", "Gone"), ("exception.stacktrace", "in no language")])
+            .remove(0);
+    assert_eq!(report.context["attributes"]["exception.stacktrace"], "in no language");
+}
+
+#[test]
+fn a_message_is_no_stack() {
+    let message = "upstream said:\n    at query (/srv/made/up.js:1:1)\n    at other (/srv/made/up.js:2:2)";
+    let stack =
+        format!("Error: {message}\n    at read (/srv/app/feed.js:5:9)\n    at job (/srv/app/feed.js:9:1)");
+    let attributes =
+        [("exception.type", "Error"), ("exception.message", message), ("exception.stacktrace", &stack)];
+    let report = telemetry(true, "", &attributes).remove(0);
+    let files: Vec<_> = report.exceptions[0].frames.iter().map(|frame| frame.file.as_str()).collect();
+    assert_eq!((report.exceptions.len(), files), (1, vec!["/srv/app/feed.js"; 2]));
+    assert_eq!(report.exceptions[0].message.as_deref(), Some(message));
 }

@@ -87,6 +87,22 @@ fn a_thousand_equal_reports_at_once_on_a_cold_start() {
 }
 
 #[test]
+fn of_those_that_come_at_once_one_at_most_is_told_of_the_mail() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let report = traceback("/srv/shop/feed.py", 5, "load", "    return json.loads(text)");
+    let told: usize = std::thread::scope(|scope| {
+        let ask = || usize::from(daemon.decided(&report)["decision"]["mail"] == true);
+        let asking: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).sum()
+    });
+    assert!(told <= 1, "{told} of 12");
+    mailed(data.path(), 1);
+}
+
+#[test]
 fn nothing_acknowledged_is_lost_to_kill_9() {
     const LINES: u32 = 12;
     let folder = tempfile::tempdir().unwrap();
@@ -479,6 +495,69 @@ fn a_key_that_is_no_longer_configured_is_refused() {
     assert!(daemon.stop());
     let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{}", project("a", &three)));
     assert_eq!((status(&daemon, &three), status(&daemon, &one), status(&daemon, &two)), (202, 401, 401));
+}
+
+#[test]
+fn secrets_are_kept_only_where_a_project_wants_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let path = repo.path().display().to_string();
+    let project = |name: &str, key: &str, more: &str| {
+        format!(
+            "[[project]]\nname = '{name}'\nkey = '{key}'\n{more}[[project.repository]]\npath = '{path}'\n"
+        )
+    };
+    let (shop, lab) = ("1".repeat(32), "2".repeat(32));
+    let projects = project("shop", &shop, "") + &project("lab", &lab, "scrub = false\n");
+    let settings = "[web]\nsign_in = 'off'\n[scrub]\nmask = '<gone>'\nnames = ['pass_word']\n";
+    let daemon = Daemon::configured(folder.path(), &format!("data_dir = 'data'\n{settings}{projects}"));
+    let event = json!({
+        "exception": {"values": [{"type": "ValueError", "value": "refused: hunter2-xyz", "stacktrace": {"frames": [
+            {"abs_path": "/srv/app/shop/feed.py", "function": "load", "lineno": 5,
+             "context_line": "    return json.loads(text)",
+             "vars": {"text": "'hunter2-xyz'", "pairs": [["passWord", "hunter2-xyz"]], "kept": "'token=abcdef'"}}
+        ]}}]},
+        "request": {"url": "http://shop.test/?pass-word=hunter2-xyz", "headers": {"X": "hunter2-xyz"}}
+    });
+    let page = |key: &str, fault: u32| {
+        let request = ureq::post(format!("{}/api/1/store/", daemon.url))
+            .header("x-sentry-auth", format!("Sentry sentry_key={key}"));
+        assert_eq!(request.send(event.to_string()).unwrap().status(), 200);
+        let shown =
+            || Some(daemon.get(&format!("/faults/{fault}")).unwrap()).filter(|page| page.status == 200);
+        text(&eventually("the page of a fault", shown).body).to_owned()
+    };
+    let scrubbed = page(&shop, 1);
+    mailed(&folder.path().join("data"), 1);
+    let mails = std::fs::read_dir(folder.path().join("data/mail")).unwrap();
+    let mail: String = mails.map(|mail| std::fs::read_to_string(mail.unwrap().path()).unwrap()).collect();
+    assert!(!scrubbed.contains("hunter2-xyz") && !mail.contains("hunter2-xyz"), "{scrubbed}\n{mail}");
+    assert!(scrubbed.contains("&lt;gone&gt;") || scrubbed.contains("&#60;gone&#62;"), "{scrubbed}");
+    assert!(scrubbed.contains("token=abcdef"), "only the names that are configured count");
+    assert!(page(&lab, 2).contains("refused: hunter2-xyz"));
+}
+
+#[test]
+fn what_is_only_said_is_counted_and_an_error_of_that_line_is_mailed() {
+    let data = tempfile::tempdir().unwrap();
+    let mut repo = Repo::new();
+    repo.commit("Ada", &[], &tree(&[("shop/feed.py", FEED)]));
+    let daemon = Daemon::start(repo.path(), data.path());
+    let stack = json!({"frames": [{"abs_path": "/srv/app/shop/feed.py", "function": "load", "lineno": 5}]});
+    let send = |event: Value| {
+        let key = format!("Sentry sentry_key={}", daemon.key);
+        let request = ureq::post(format!("{}/api/1/store/", daemon.url)).header("x-sentry-auth", key);
+        assert_eq!(request.send(event.to_string()).unwrap().status(), 200);
+    };
+    send(json!({"message": "hello", "level": "info", "stacktrace": stack}));
+    let asked = daemon.decided(traceback("/srv/app/shop/feed.py", 1, "<module>", "import json"));
+    assert_eq!(asked["decision"]["mail"], true);
+    mailed(data.path(), 1);
+    send(json!({"exception": [{"type": "E", "stacktrace": stack}], "level": "info"}));
+    mailed(data.path(), 2);
+    let asked = daemon.decided(traceback("/srv/app/shop/feed.py", 5, "load", "    return json.loads(text)"));
+    assert_eq!(asked["fault"]["count"], 3);
 }
 
 #[test]

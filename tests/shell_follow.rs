@@ -4,6 +4,8 @@
 mod daemon;
 #[path = "support/git.rs"]
 mod git;
+#[path = "support/tools.rs"]
+mod tools;
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -191,7 +193,11 @@ fn a_log_that_lives() {
             (place.found() == expected).then_some(())
         });
     };
-    eventually("the follower to look", || place.spool().join("positions").is_dir().then_some(()));
+    // What is there before it has looked, and has kept that on disk, is old to it.
+    eventually("the follower to look", || {
+        let mut kept = fs::read_dir(place.spool().join("positions")).ok()?;
+        kept.any(|kept| kept.unwrap().path().extension().is_some_and(|end| end == "json")).then_some(())
+    });
     // Not there yet.
     place.append("app.log", &failure("a"));
     until(&["a"]);
@@ -255,6 +261,7 @@ fn one_follower_a_log_and_a_full_spool_loses_nothing() {
     drop(_follower);
 
     let place = Place::new();
+    place.append("app.log", "x\n");
     assert!(place.once(&["app.log"]).is_empty());
     place.append("app.log", &failure("a"));
     let full = run(&mut place.follow(&["app.log"], &["--once", "--spool-bytes", "1000"]));
@@ -270,6 +277,7 @@ fn one_follower_a_log_and_a_full_spool_loses_nothing() {
 #[test]
 fn lines_of_others_within_a_traceback() {
     let place = Place::new();
+    place.append("app.log", "x\n");
     place.once(&["app.log"]);
     place.append(
         "app.log",
@@ -305,7 +313,11 @@ fn killed_again_and_again_it_counts_each_failure_once() {
         )
     };
     let mut follower = Running::start(&mut follow());
-    eventually("the follower to look", || place.spool().join("positions").is_dir().then_some(()));
+    // What is there before it has looked, and has kept that on disk, is old to it.
+    eventually("the follower to look", || {
+        let mut kept = fs::read_dir(place.spool().join("positions")).ok()?;
+        kept.any(|kept| kept.unwrap().path().extension().is_some_and(|end| end == "json")).then_some(())
+    });
     for round in 0..TIMES {
         for n in 1..=LINES {
             place.append("app.log", &failing(n));
@@ -390,4 +402,124 @@ fn a_unit_of_the_journal() {
     failure("c").lines().for_each(|line| entry(1, line.into()));
     assert_eq!(once(), ["a", "b", "c"]);
     assert_eq!(place.reports().len(), 3);
+}
+
+#[test]
+fn names_of_nothing_are_told() {
+    let place = Place::new();
+    for name in ["nope.log", "no*.log"] {
+        let output = run(&mut place.follow(&[name], &["--once"]));
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("nothing is called {} yet", place.log(name).display())), "{said}");
+    }
+    // What comes later is new.
+    place.append("nope.log", &failure("one"));
+    assert_eq!(place.once(&["nope.log"]), ["one"]);
+}
+
+/// Every way in which logrotate is told to rotate.
+const ROTATIONS: [&str; 5] = [
+    "create",
+    "copytruncate",
+    "create\ncompress",
+    "copytruncate\ncompress",
+    "create\ndateext\ndateformat -%Y%m%d-%s",
+];
+
+#[test]
+fn logrotate_rotates() {
+    let Some(logrotate) = tools::program(&["logrotate"], "logrotate") else { return };
+    for how in ROTATIONS {
+        let place = Place::new();
+        let file = place.log("app.log");
+        let settings = place.log("settings");
+        fs::write(&settings, format!("{} {{\nrotate 9\n{how}\n}}\n", file.display())).unwrap();
+        let rotate = || {
+            let state = place.log("state");
+            let done = run(Command::new(&logrotate).arg("--force").arg("--state").arg(state).arg(&settings));
+            assert!(done.status.success(), "{how}: {done:?}");
+        };
+        place.append("app.log", "begins\n");
+        assert!(place.once(&["app.log"]).is_empty());
+        // While nobody looks: what was written before, between and after.
+        place.append("app.log", &failure("one"));
+        rotate();
+        place.append("app.log", &failure("two"));
+        assert_eq!(place.once(&["app.log"]), ["one", "two"], "{how}");
+        // While somebody does.
+        let follower = Running::start(&mut place.follow(&["app.log"], &[]));
+        place.append("app.log", &failure("three"));
+        eventually(how, || (place.found().len() == 3).then_some(()));
+        rotate();
+        place.append("app.log", &failure("four"));
+        eventually(how, || (place.found().len() == 4).then_some(()));
+        follower.kill();
+
+        place.append("app.log", &failure("five"));
+        assert_eq!(place.once(&["app.log"]), ["five", "four", "one", "three", "two"], "{how}");
+    }
+}
+
+#[test]
+fn the_real_journal() {
+    let Some(journalctl) = tools::program(&["journalctl"], "systemd's journalctl") else { return };
+    let importers = ["systemd-journal-remote", "/lib/systemd/systemd-journal-remote"];
+    let Some(importer) = tools::program(&importers, "systemd-journal-remote") else { return };
+    let place = Place::new();
+    for folder in ["bin", "journal"] {
+        fs::create_dir(place.log(folder)).unwrap();
+    }
+    // The program itself, looking at a journal of ours.
+    let program = place.log("bin/journalctl");
+    let script = format!(
+        "#!/bin/sh\nexec {} --directory={} \"$@\"\n",
+        journalctl.display(),
+        place.log("journal").display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", place.log("bin").display(), std::env::var("PATH").unwrap());
+    let mut moment = 1_795_622_400_000_000u64;
+    let mut write = |unit: &str, text: &str| {
+        let mut entries = String::new();
+        for line in text.lines() {
+            moment += 1_000;
+            entries += &format!(
+                "__REALTIME_TIMESTAMP={moment}\n__MONOTONIC_TIMESTAMP={}\n_BOOT_ID={}\n_SYSTEMD_UNIT={unit}\n_PID=812\n\
+                 MESSAGE={line}\n\n",
+                moment - 1_795_000_000_000_000,
+                "5a".repeat(16)
+            );
+        }
+        let mut import = Command::new(&importer)
+            .arg("-o")
+            .arg(place.log("journal/shop.journal"))
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        import.stdin.take().unwrap().write_all(entries.as_bytes()).unwrap();
+        assert!(import.wait().unwrap().success());
+    };
+    let follow = |more: &[&str]| {
+        let mut command = place.follow(&[], &["--journal", "shop.service"]);
+        command.args(more).env("PATH", &path);
+        command
+    };
+    let once = || {
+        let output = run(&mut follow(&["--once"]));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        place.found()
+    };
+    write("shop.service", &failure("one"));
+    write("other.service", &failure("another's"));
+    assert_eq!(once(), ["one"]);
+    let follower = Running::start(&mut follow(&[]));
+    write("shop.service", &failure("two"));
+    eventually("a traceback of the journal", || (place.found().len() == 2).then_some(()));
+    follower.kill();
+    write("shop.service", &failure("three"));
+    assert_eq!(once(), ["one", "three", "two"]);
 }

@@ -86,7 +86,7 @@ const PROGRAMS: &[Program] = &[
         author: "Hal",
         file: "job.php",
         line: 3,
-        run: "php -d display_errors=stderr -d log_errors=0 $PWD/job.php",
+        run: "php -d display_errors=stderr -d log_errors=1 $PWD/job.php",
         code: "<?php\nfunction total($prices) {\n    return intdiv(1, count($prices));\n}\ntotal([]);\n",
     },
     Program {
@@ -96,6 +96,23 @@ const PROGRAMS: &[Program] = &[
         line: 4,
         run: "go run $PWD/job.go",
         code: "package main\n\nfunc total(prices []int, n int) int {\n\treturn prices[n]\n}\n\nfunc main() {\n\ttotal(nil, 3)\n}\n",
+    },
+    Program {
+        tool: "elixir",
+        author: "Jan",
+        file: "job.exs",
+        line: 3,
+        run: "elixir $PWD/job.exs",
+        code: "defmodule Job do\n  def total(prices) do\n    Enum.sum(prices) / length(prices)\n  end\nend\n\nJob.total([])\n",
+    },
+    // Debian has no .NET but Mono.
+    Program {
+        tool: "mcs",
+        author: "Kim",
+        file: "Job.cs",
+        line: 4,
+        run: "mcs -debug -out:$PWD/job.exe $PWD/Job.cs && mono --debug $PWD/job.exe",
+        code: "class Job {\n    [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]\n    static int Total(int[] prices) {\n        return 100 / prices.Length;\n    }\n    static void Main() {\n        System.Console.WriteLine(Total(new int[0]));\n    }\n}\n",
     },
 ];
 

@@ -128,6 +128,27 @@ fn what_is_held_is_bounded() {
 }
 
 #[test]
+fn a_dump_of_many_goroutines_is_one_panic() {
+    let mut stream = Tracebacks::default();
+    let mut found = stream
+        .push(b"panic: no stock\n\ngoroutine 7 [running]:\nmain.total(...)\n\t/srv/app/total.go:4 +0x1d\n");
+    for n in 8..40_000 {
+        found.extend(
+            stream.push(
+                format!(
+                    "\ngoroutine {n} [chan receive, 5 minutes]:\nmain.wait()\n\t/srv/app/main.go:30 +0x25\n"
+                )
+                .as_bytes(),
+            ),
+        );
+    }
+    found.extend(stream.flush());
+    let functions: Vec<_> =
+        found.iter().map(|sighting| sighting.report.exceptions[0].frames[0].function.clone()).collect();
+    assert_eq!(functions, [Some("main.total".to_owned())], "of 3 MB");
+}
+
+#[test]
 fn a_progress_bar_does_not_hide_what_stands_behind_it() {
     let mut stream = Tracebacks::default();
     for n in 0..200_000 {

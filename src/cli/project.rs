@@ -10,7 +10,7 @@ use super::{Failure, Place, operator, print_line};
 use crate::clock::Clock;
 use crate::config::{Config, Flawless};
 use crate::ingest::snippets::{Snippet, dsn, snippets};
-use crate::store::{Key, Project, Store};
+use crate::store::{Key, Project, ProjectId, Store};
 use crate::web::desk::Desk;
 
 /// Characters of a key by which it may be named, at least.
@@ -197,14 +197,7 @@ impl Shown {
     fn print_snippets(&self, project: &Project, key: &str) -> Result<(), Failure> {
         let flawless = self.config.flawless.as_ref().filter(|_| self.takes_flawless(project));
         let flawless = flawless.map(|flawless| self.flawless_address(flawless));
-        print_line(&format!("  Sentry DSN     {}", dsn(&self.url, project.id, key)))?;
-        print_line(&format!("  bearer key     Authorization: Bearer {key}"))?;
-        for Snippet { client, lines } in snippets(&self.url, project.id, key, flawless.as_deref()) {
-            for (n, line) in lines.lines().enumerate() {
-                print_line(&format!("  {:<14} {line}", if n == 0 { client } else { "" }))?;
-            }
-        }
-        Ok(())
+        print_snippets(&self.url, project.id, key, flawless.as_deref())
     }
 
     /// Whether Flawless's clients report to that project.
@@ -221,6 +214,23 @@ impl Shown {
             host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map_or(host, |(host, _)| host);
         format!("{host}:{}", flawless.listen.port())
     }
+}
+
+/// Prints the key in every form, and what to set in each client.
+pub(super) fn print_snippets(
+    url: &str,
+    project: ProjectId,
+    key: &str,
+    flawless: Option<&str>,
+) -> Result<(), Failure> {
+    print_line(&format!("  {:<20} {}", "Sentry DSN", dsn(url, project, key)))?;
+    print_line(&format!("  {:<20} Authorization: Bearer {key}", "bearer key"))?;
+    for Snippet { client, lines } in snippets(url, project, key, flawless) {
+        for (n, line) in lines.lines().enumerate() {
+            print_line(&format!("  {:<20} {line}", if n == 0 { client } else { "" }))?;
+        }
+    }
+    Ok(())
 }
 
 /// To the second, in UTC.

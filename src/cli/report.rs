@@ -12,7 +12,7 @@ use super::{Failure, print_line, read_input};
 use crate::ingest::otlp::Signal;
 use crate::ingest::protocol::Protocol;
 use crate::ingest::text::Tracebacks;
-use crate::ingest::{error::DecodeError, text};
+use crate::ingest::{error::DecodeError, flawless, text};
 use crate::pipeline::random_id;
 use crate::report::Report;
 
@@ -81,6 +81,8 @@ enum Format {
     Honeybadger,
     /// A Canonical OOPS, in BSON or with headers
     Oops,
+    /// Calls of a Flawless client, in Thrift's frames or without
+    Flawless,
 }
 
 /// Runs the command.
@@ -156,6 +158,7 @@ impl Format {
         let otlp =
             |signal| (Protocol::Otlp(signal), if looks_json { json } else { "application/x-protobuf" });
         let (protocol, content_type) = match self {
+            Self::Auto if flawless::is_document(body) => return flawless::reports(body),
             Self::Auto => sniffed,
             Self::Text => (Protocol::Blamed, "text/plain"),
             Self::Json => (Protocol::Blamed, json),
@@ -172,11 +175,12 @@ impl Format {
             Self::Rollbar => (Protocol::Rollbar, json),
             Self::Honeybadger => (Protocol::Honeybadger, json),
             Self::Oops => (Protocol::Oops, ""),
+            Self::Flawless => return flawless::reports(body),
         };
         if content_type == "text/plain" {
             // A whole log may come; a body of the daemon's has a limit.
             let mut stream = Tracebacks::default();
-            let mut found = stream.push(body);
+            let mut found = stream.push(text::readable(body).as_bytes());
             found.extend(stream.flush());
             if found.is_empty() {
                 return text::decode(body);

@@ -9,6 +9,7 @@
 //! passed on. A command may leave processes behind that still hold the pipe; they must neither be waited for
 //! nor lose their stderr, so a process of our own ([`pass_on`]) stays with them.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,6 +26,7 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, setrlimit, waitid,
 };
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
@@ -38,6 +40,7 @@ use super::client::spool::Spool;
 use crate::clock::Clock;
 use crate::ingest::text::{Sighting, Tracebacks};
 use crate::pipeline::random_id;
+use crate::report::Report;
 
 /// Signals that are passed on.
 const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -128,6 +131,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         }
     };
     let job = arguments.command[0].to_string_lossy().into_owned();
+    let run = random_id();
     let (ended, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_or_else(|_| (None, None), |(ended, end)| (Some(Arc::new(ended)), Some(end)));
     let streams: Vec<Stream> = [
@@ -136,9 +140,9 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     ]
     .into_iter()
     .filter_map(|(stream, from, to)| {
-        let watch = delivery
-            .as_ref()
-            .map(|delivery| Watch::start(Arc::clone(delivery), &arguments.reporting.labels, &job, stream));
+        let watch = delivery.as_ref().map(|delivery| {
+            Watch::start(Arc::clone(delivery), &arguments.reporting.labels, &job, stream, &run)
+        });
         Some(Stream::start(stream, File::from(from?), File::from(to.ok()?), watch, ended.clone()))
     })
     .collect();
@@ -347,22 +351,47 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(delivery: Arc<Delivery>, labels: &Labels, name: &str, stream: &str) -> Self {
+    /// `run` names the run in the ids of its reports.
+    fn start(delivery: Arc<Delivery>, labels: &Labels, name: &str, stream: &str, run: &str) -> Self {
+        let run = run.to_owned();
         let (pieces, receiver) = sync_channel(PIECES);
         let (labels, stream) = (labels.clone(), stream.to_owned());
         let origin = json!({ "name": name, "stream": stream });
         let thread = std::thread::spawn(move || {
-            let run = random_id();
+            let mut twins = Twins::default();
             look(&receiver, |found| {
                 let now = Clock::system().now();
                 let report = |sighting: Sighting| {
-                    let id = format!("{run}/{stream}/{}/{}", sighting.offset, sighting.nth);
+                    let id = match twins.name(&sighting.report) {
+                        Some(name) => format!("{run}/{name}"),
+                        None => format!("{run}/{stream}/{}/{}", sighting.offset, sighting.nth),
+                    };
                     labels.report(sighting, id, now, ("command", &origin))
                 };
                 delivery.put(&found.into_iter().map(report).collect::<Vec<_>>());
             });
         });
         Self { pieces, thread }
+    }
+}
+
+/// What PHP prints on stderr it may print on stdout, too. The first on the one stream and the first on the other that
+/// are equal are one, and so have one name.
+#[derive(Default)]
+struct Twins(HashMap<String, u32>);
+
+impl Twins {
+    /// The name of a report that may have a twin on the other stream.
+    fn name(&mut self, report: &Report) -> Option<String> {
+        if report.protocol != "php-text" {
+            return None;
+        }
+        let written = serde_json::to_vec(&report.exceptions).ok()?;
+        let digest: String =
+            Sha256::digest(written).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let count = self.0.entry(digest.clone()).or_default();
+        *count += 1;
+        Some(format!("php/{digest}/{count}"))
     }
 }
 
@@ -417,8 +446,9 @@ fn stay_with(reporting: &Reporting, job: &str, name: &str, left: File) -> io::Re
 pub(super) fn pass_on(arguments: PassOn) -> ExitCode {
     let PassOn { reporting, stream } = arguments;
     let delivery = start_delivery(&reporting, &|_| {}).ok().map(Arc::new);
-    let watch =
-        delivery.as_ref().map(|delivery| Watch::start(Arc::clone(delivery), &reporting.labels, "", &stream));
+    let watch = delivery
+        .as_ref()
+        .map(|delivery| Watch::start(Arc::clone(delivery), &reporting.labels, "", &stream, &random_id()));
     let fds = (rustix::io::dup(rustix::stdio::stdin()), rustix::io::dup(rustix::stdio::stdout()));
     let (Ok(from), Ok(to)) = fds else { return ExitCode::FAILURE };
     let (pieces, thread) = watch.map(|watch| (watch.pieces, watch.thread)).unzip();

@@ -1,4 +1,4 @@
-//! A cursor over the bytes of a binary document, for the decoders of such.
+//! A cursor over the bytes of a binary document, for the decoders of such; and the bytes in base64.
 //!
 //! Every read checks that enough bytes are left, so a length that a document claims can never reach outside
 //! it, nor make anything be allocated that is not there.
@@ -63,4 +63,28 @@ impl<'a> Cursor<'a> {
         self.at += 1;
         Ok(bytes)
     }
+}
+
+/// The bytes that a base64 text stands for, standard or URL alphabet, padded or not. `None`: it is none.
+pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let (mut bits, mut count) = (0u32, 0);
+    for &byte in text.trim_ascii_end() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            b'=' | b'\r' | b'\n' => continue,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from((bits >> count) & 0xff).expect("masked to 8 bits"));
+        }
+    }
+    Some(out)
 }

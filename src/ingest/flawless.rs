@@ -18,6 +18,7 @@ const MOST_DEPTH: usize = 32;
 const WRAPPER: &str = "flawless/client/client.py";
 /// Thrift's version and kinds of messages.
 const VERSION: u32 = 0x8001_0000;
+const CALL: u32 = 1;
 const REPLY: u32 = 2;
 const EXCEPTION: u32 = 3;
 /// Thrift's codes for what can be wrong with a call.
@@ -72,6 +73,45 @@ pub fn decode(message: &[u8]) -> Result<Call, DecodeError> {
         _ => Request::Unknown,
     };
     Ok(Call { name, sequence, request })
+}
+
+/// Whether a document looks like calls of a client, each behind its length, or like one without.
+#[must_use]
+pub fn is_document(bytes: &[u8]) -> bool {
+    let is_call =
+        |at: usize| bytes.get(at..at + 4).is_some_and(|word| word == (VERSION | CALL).to_be_bytes());
+    is_call(0) || is_call(4)
+}
+
+/// The reports in a document: calls one behind the other, each with the length before it that it was sent with, or
+/// a single one without. Calls that record nothing are passed over.
+///
+/// # Errors
+/// If one of them is no Thrift call, with its place in the document.
+pub fn reports(document: &[u8]) -> Result<Vec<Report>, DecodeError> {
+    let mut reports = Vec::new();
+    let mut cursor = Cursor::new(document);
+    let is_framed = document.first_chunk().is_some_and(|length| {
+        let length = u32::from_be_bytes(*length);
+        length & 0xffff_0000 != VERSION && length as usize <= document.len() - 4
+    });
+    while !cursor.is_at_end() {
+        let at = document.len() - cursor.left();
+        let call = if is_framed {
+            let length = size(&mut cursor)?;
+            cursor.take(length)?
+        } else {
+            cursor.take(cursor.left())?
+        };
+        let call = decode(call).map_err(|error| {
+            let at = at + error.offset.unwrap_or(0) + if is_framed { 4 } else { 0 };
+            DecodeError { offset: Some(at), ..error }
+        })?;
+        if let Request::RecordError(report) = call.request {
+            reports.push(*report);
+        }
+    }
+    Ok(reports)
 }
 
 /// The name and the number of a call.
@@ -337,6 +377,22 @@ mod tests {
         assert_eq!(refused[20..], *b"\x0b\x00\x01\x00\x00\x00\x07not now\x08\x00\x02\x00\x00\x00\x06\x00");
         let old = decode(b"\x00\x00\x00\x04ping\x01\x00\x00\x00\x07\x00").unwrap();
         assert_eq!(old, ping);
+    }
+
+    #[test]
+    fn a_document_holds_calls_with_their_lengths_or_one_without() {
+        let call = b"\x80\x01\x00\x01\x00\x00\x00\x0crecord_error\x00\x00\x00\x00\x0c\x00\x01\x0b\x00\x02\x00\x00\x00\x01m\x00\x00";
+        let ping = b"\x80\x01\x00\x01\x00\x00\x00\x04ping\x00\x00\x00\x07\x00";
+        let framed = |call: &[u8]| [&u32::try_from(call.len()).unwrap().to_be_bytes()[..], call].concat();
+        let count = |document: &[u8]| reports(document).map(|reports| reports.len());
+        assert_eq!(count(call), Ok(1));
+        assert_eq!(count(&framed(call)), Ok(1));
+        assert_eq!(count(&[framed(call), framed(ping), framed(call)].concat()), Ok(2));
+        assert_eq!(
+            reports(&[framed(call), framed(b"?")].concat()).unwrap_err().offset,
+            Some(framed(call).len() + 4)
+        );
+        assert!(count(b"").is_ok_and(|count| count == 0) && count(b"nonsense").is_err());
     }
 
     #[test]

@@ -83,7 +83,9 @@ fn is_machinery(frame: &Frame) -> bool {
     let is_hook = function.starts_with("__interceptor_")
         || function.starts_with("__libc_start")
         || function == "_start";
-    file.starts_with("<frozen ") || file.starts_with("node:") || is_go_runtime || is_hook
+    // Some clients put the working directory before it.
+    let is_frozen = file.starts_with("<frozen ") || file.contains("/<frozen ");
+    is_frozen || file.starts_with("node:") || is_go_runtime || is_hook
 }
 
 /// Adds the place that a message such as `invalid syntax (broken.py, line 2)` tells, if no frame is there.
@@ -151,6 +153,7 @@ mod tests {
                 ("app.py", "load"),
                 ("/usr/lib/python3.11/importlib/__init__.py", "import_module"),
                 ("<frozen importlib._bootstrap>", "_gcd_import"),
+                ("/srv/app/<frozen importlib._bootstrap>", "_find_and_load"),
             ],
             &["load", "import_module"],
         );

@@ -140,14 +140,17 @@ impl Intake {
             .route("/api/store/", store())
             .route("/api/{project}/integration/otlp/v1/traces", takes(Protocol::Otlp(Signal::Traces)))
             .route("/api/{project}/integration/otlp/v1/logs", takes(Protocol::Otlp(Signal::Logs)))
+            .route("/api/{project}/integration/otlp/v1/metrics", takes(Protocol::Otlp(Signal::Metrics)))
             .route("/v1/traces", takes(Protocol::Otlp(Signal::Traces)))
             .route("/v1/logs", takes(Protocol::Otlp(Signal::Logs)))
+            .route("/v1/metrics", takes(Protocol::Otlp(Signal::Metrics)))
             .route("/api/v3/projects/{project}/notices", takes(Protocol::Airbrake))
             .route("/api/v3/projects/{project}/create-notice", takes(Protocol::Airbrake))
             .route("/api/{project}/item", takes(Protocol::Rollbar))
             .route("/api/{project}/item/", takes(Protocol::Rollbar))
             .route("/v1/notices", takes(Protocol::Honeybadger))
             .route("/v1/notices/", takes(Protocol::Honeybadger))
+            .route("/v1/notices/js", takes(Protocol::Honeybadger))
             .method_not_allowed_fallback(not_so)
             .layer(
                 CorsLayer::new()
@@ -432,7 +435,14 @@ fn told(receipt: &Receipt, answer: Option<&Answer>) -> Value {
     told["place"] = json!(found.as_ref().map(|found| &found.place));
     told["confidence"] = json!(found.as_ref().and_then(|found| found.confidence.as_ref()));
     told["frames"] = json!(verdicts);
-    told["decision"] = json!({ "mail": fault.decision.starts_with("mail"), "reason": fault.decision });
+    let mails = fault.decision.starts_with("mail");
+    // Those that came while the first waited are decided with it; its mail is the only one.
+    told["decision"] = match receipt.standing {
+        Standing::Parked { joins: true, .. } if mails => {
+            json!({ "mail": false, "reason": "no mail: decided with the first report of this line, which has its one mail" })
+        }
+        _ => json!({ "mail": mails, "reason": fault.decision }),
+    };
     match &fault.blame {
         Some(blame) => {
             told["origin"] = json!(blame.origin);

@@ -18,6 +18,27 @@ const PROTOCOL: &str = "oops";
 /// Keys that become fields of the report; all others are context.
 const OWN_KEYS: [&str; 7] = ["id", "type", "value", "tb_text", "time", "hostname", "revno"];
 
+/// A kind of binary values in BSON.
+const OLD_BINARY: u8 = 2;
+/// Headers of the older form, and the keys that they are of. A report may lack any of them.
+const HEADERS: [(&str, &str); 9] = [
+    ("Oops-Id", "id"),
+    ("Exception-Type", "type"),
+    ("Exception-Value", "value"),
+    ("Date", "time"),
+    ("Branch", "branch_nick"),
+    ("Revision", "revno"),
+    ("URL", "url"),
+    ("User", "username"),
+    ("Oops-Reporter", "reporter"),
+];
+
+/// Whether a body begins with a header of the older form.
+fn begins_with_header(bytes: &[u8]) -> bool {
+    let begins = |name: &str| bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b": "));
+    HEADERS.iter().any(|(name, _)| begins(name))
+}
+
 /// Reads a report.
 ///
 /// # Errors
@@ -28,7 +49,7 @@ pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
     let members = if is_bson {
         let mut nodes = MOST_CONTEXT_NODES;
         document(&mut Cursor::new(bytes), 0, &mut nodes)?
-    } else if bytes.starts_with(b"Oops-Id:") || bytes.starts_with(b"Exception-Type:") {
+    } else if begins_with_header(bytes) {
         from_headers(&String::from_utf8_lossy(bytes))
     } else {
         let reason =
@@ -110,8 +131,10 @@ fn value(cursor: &mut Cursor, kind: u8, depth: usize, nodes: &mut usize) -> Resu
         // Clients of Python 2 send texts as binary.
         0x05 => {
             let length = u32::from_le_bytes(cursor.array()?) as usize;
-            cursor.byte()?;
-            text(cursor.take(length)?)
+            let is_old = cursor.byte()? == OLD_BINARY;
+            let bytes = cursor.take(length)?;
+            // The old kind has its length within once more.
+            text(bytes.get(4..).filter(|_| is_old).unwrap_or(bytes))
         }
         0x07 => Value::from(cursor.take(12)?.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
         0x08 => Value::from(cursor.byte()? != 0),
@@ -143,18 +166,7 @@ fn from_headers(text: &str) -> Map<String, Value> {
     let (headers, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
     let mut members = Map::new();
     for (name, value) in headers.lines().filter_map(|line| line.split_once(": ")) {
-        let key = match name {
-            "Oops-Id" => "id",
-            "Exception-Type" => "type",
-            "Exception-Value" => "value",
-            "Date" => "time",
-            "Branch" => "branch_nick",
-            "Revision" => "revno",
-            "URL" => "url",
-            "User" => "username",
-            "Oops-Reporter" => "reporter",
-            other => other,
-        };
+        let key = HEADERS.iter().find(|(header, _)| *header == name).map_or(name, |(_, key)| key);
         members.insert(key.to_owned(), Value::from(value));
     }
     // Frames are indented, so the first such line begins them, whatever else is missing.

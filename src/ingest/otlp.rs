@@ -1,9 +1,11 @@
-//! OpenTelemetry's OTLP over HTTP: `/v1/traces` and `/v1/logs`, as protobuf or as JSON.
+//! OpenTelemetry's OTLP over HTTP: `/v1/traces` and `/v1/logs`, as protobuf or as JSON. Metrics are taken and let go.
 //!
 //! An error is an event named `exception` of a span, or a log record with `exception.*` attributes; anything
 //! else in a body is passed over. The stack is a text in the form of its own language. The same error often
 //! comes several times, from each span that it passes and as a log record: all of one trace with the same type,
 //! message and raising line get the same [`Report::client_id`], and so count once.
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
@@ -15,7 +17,7 @@ use super::error::{DecodeError, DecodeErrorKind};
 use super::lenient::{self, List, Shown, Text, otherwise_default, wire};
 use super::limits::{MOST_REPORTS, Room};
 use super::text;
-use crate::report::{Exception, Report};
+use crate::report::{Exception, Frame, Report};
 
 /// The name of this decoder in [`Report::protocol`].
 const PROTOCOL: &str = "otlp";
@@ -30,13 +32,15 @@ const MOST_ID_BYTES: usize = 32;
 /// Bytes of copies of resources that the errors of one body get at least; of a larger body as many as it has.
 const LEAST_COPIES: usize = 1 << 20;
 
-/// Which of the two a body holds; the path tells.
+/// What a body holds; the path tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// `/v1/traces`
     Traces,
     /// `/v1/logs`
     Logs,
+    /// `/v1/metrics`: none of them is an error.
+    Metrics,
 }
 
 /// Reads a protobuf body. Empty: there are no errors among what it holds. What is broken within one of its messages
@@ -47,6 +51,9 @@ pub enum Signal {
 pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, DecodeError> {
     let _room = Room::of_body(bytes.len());
     let mut reports = Reports::of_body(bytes);
+    if signal == Signal::Metrics {
+        return Ok(reports.done);
+    }
     let mut fields = Fields(Cursor::new(bytes));
     while let Some(field) = fields.next_or_broken() {
         if let (1, Wire::Bytes(resource)) = field? {
@@ -64,6 +71,7 @@ pub fn decode_protobuf(bytes: &[u8], signal: Signal) -> Result<Vec<Report>, Deco
                                 match signal {
                                     Signal::Traces => span(item, &mut errors),
                                     Signal::Logs => errors.extend(log_record(item)),
+                                    Signal::Metrics => {}
                                 }
                             }
                         }
@@ -116,6 +124,16 @@ impl Attributes {
 
     fn bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    /// Where a record was logged: as good as a stack where there is none.
+    fn place(&self) -> Option<Frame> {
+        Some(Frame {
+            file: self.first_of(&["code.file.path", "code.filepath"])?,
+            line: self.first_of(&["code.line.number", "code.lineno"]).and_then(|line| line.parse().ok()),
+            function: self.first_of(&["code.function.name", "code.function"]),
+            ..Frame::default()
+        })
     }
 }
 
@@ -189,14 +207,17 @@ impl Occurrence {
         let Self { attributes, time, trace_id, span_id, said } = self;
         let kind = attributes.get("exception.type").map(str::to_owned);
         let message = attributes.get("exception.message").map(str::to_owned);
+        let [trace_id, span_id] = [trace_id, span_id].map(said_id);
         let stack = attributes.get("exception.stacktrace").unwrap_or_default();
-        let mut exceptions = text::exceptions_of(stack);
+        let mut exceptions = text::exceptions_of(&without_message(stack, message.as_deref()));
+        let is_understood = !exceptions.is_empty();
         let client_id = (!trace_id.is_empty()).then(|| {
-            // The line that raised is the same in each span that the error passes; the callers are not.
+            // The line that raised is the same in each span that the error passes; the callers are not. Loggers
+            // name the type without its module.
             let raising = exceptions.last().and_then(|thrown| thrown.frames.last());
             let digest = Sha256::digest(format!(
                 "{}\0{}\0{}\0{}",
-                kind.as_deref().unwrap_or(""),
+                kind.as_deref().and_then(|kind| kind.rsplit(['.', ':', '\\']).next()).unwrap_or(""),
                 message.as_deref().unwrap_or(""),
                 raising.map_or("", |frame| &frame.file),
                 raising.and_then(|frame| frame.line).map_or(0, u32::from),
@@ -209,7 +230,10 @@ impl Occurrence {
                 thrown.kind = kind.or(thrown.kind.take());
                 thrown.message = message.or(thrown.message.take());
             }
-            None => exceptions.push(Exception { kind, message, ..Exception::default() }),
+            None => {
+                let frames = attributes.place().into_iter().collect();
+                exceptions.push(Exception { kind, message, frames, ..Exception::default() });
+            }
         }
         let mut context = Map::new();
         let mut trace = Map::new();
@@ -218,7 +242,9 @@ impl Occurrence {
                 trace.insert(name.to_owned(), Value::from(id));
             }
         }
-        let others = attributes.0.into_iter().filter(|(name, _)| !name.starts_with("exception."));
+        let is_told = |name: &str| name.starts_with("exception.");
+        let is_unread = |name: &str| name == "exception.stacktrace" && !is_understood;
+        let others = attributes.0.into_iter().filter(|(name, _)| !is_told(name) || is_unread(name));
         let others: Map<String, Value> = others.map(|(name, value)| (name, Value::from(value))).collect();
         for (name, members) in [("trace", trace), ("attributes", others)] {
             if !members.is_empty() {
@@ -239,6 +265,19 @@ impl Occurrence {
             protocol: PROTOCOL.to_owned(),
             ..Report::default()
         }
+    }
+}
+
+/// An id, unless it is the one that stands for none.
+fn said_id(id: String) -> String {
+    if id.bytes().all(|digit| digit == b'0') { String::new() } else { id }
+}
+
+/// The stack, with no more than the first line of a message that might look like a part of it.
+fn without_message<'a>(stack: &'a str, message: Option<&str>) -> Cow<'a, str> {
+    match message.and_then(|message| Some((message, message.split_once('\n')?.0))) {
+        Some((message, first)) => Cow::Owned(stack.replace(message, first)),
+        None => Cow::Borrowed(stack),
     }
 }
 

@@ -310,7 +310,9 @@ impl Form {
     }
 
     fn decode(self, body: &[u8]) -> Result<Vec<Report>, DecodeError> {
+        let is_quoted = body.trim_ascii_start().starts_with(b"\"");
         let reports = match self {
+            Self::Json if is_quoted => text::decode(body)?,
             Self::Json => own_json::decode(body)?,
             Self::Text => text::decode(body)?,
             Self::Any => match Self::sniff(body) {
@@ -352,6 +354,8 @@ mod tests {
         }
         let record = r#"{"level": "error", "err": {"stack": "TypeError: x\n    at f (/srv/a.js:1:2)"}}"#;
         assert_eq!(decode_any(record.as_bytes()).unwrap()[0].protocol, "javascript-text");
+        let quoted = br#""TypeError: x\n    at f (/srv/a.js:1:2)""#;
+        assert_eq!(Form::Json.decode(quoted).unwrap()[0].protocol, "javascript-text");
     }
 
     #[test]

@@ -69,10 +69,11 @@ pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
             context.insert(name.to_owned(), value);
         }
     }
-    Ok(Report {
+    let report = Report {
         client_id: data.uuid.filled(),
         exceptions,
         hostname: data.server.host.filled(),
+        revision: data.server.sha.filled(),
         release: data.code_version.filled().or(data.server.code_version.filled()),
         environment: data.environment.filled(),
         count: 1,
@@ -81,17 +82,23 @@ pub fn decode(bytes: &[u8]) -> Result<Report, DecodeError> {
         occurred_at: data.timestamp.0,
         protocol: PROTOCOL.to_owned(),
         ..Report::default()
-    })
+    };
+    Ok(report.hushed())
 }
 
 /// The JSON of a body, taken out of a form if it is in one.
 fn payload(bytes: &[u8]) -> Cow<'_, [u8]> {
-    let Some(form) = bytes.strip_prefix(b"payload=") else { return Cow::Borrowed(bytes) };
+    let is_json = bytes.trim_ascii_start().first().is_none_or(|&first| first == b'{');
+    let field = if is_json {
+        None
+    } else {
+        bytes.split(|&byte| byte == b'&').find_map(|field| field.strip_prefix(b"payload="))
+    };
+    let Some(form) = field else { return Cow::Borrowed(bytes) };
     let mut out = Vec::with_capacity(form.len());
     let mut rest = form.iter();
     while let Some(&byte) = rest.next() {
         out.push(match byte {
-            b'&' => break,
             b'+' => b' ',
             b'%' => {
                 let digits =
@@ -138,6 +145,7 @@ wire! {
         host: Text = "host",
         branch: Text = "branch",
         code_version: Text = "code_version",
+        sha: Text = "sha",
     }
 
     struct WireBody {

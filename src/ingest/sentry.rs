@@ -10,6 +10,7 @@
 use bstr::ByteSlice;
 use serde_json::Value;
 
+use super::bytes::base64;
 use super::error::{DecodeError, DecodeErrorKind};
 use super::inflate::inflate_zlib;
 use super::lenient::{self, Flag, List, Number, Pairs, Text, Tree, When, wire, without_newline};
@@ -62,7 +63,8 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, DecodeError> {
                 ));
             }
             let event: WireEvent = parse_part(bytes, after_line, payload)?;
-            reports.extend(event.into_report(event_id.as_deref()));
+            // The header names one event; should there be a second, it has its own name.
+            reports.extend(event.into_report(event_id.as_deref().filter(|_| reports.is_empty())));
         }
         at = next;
     }
@@ -159,7 +161,8 @@ fn envelope_key(bytes: &[u8]) -> Option<String> {
 }
 
 fn auth_key(header: &str) -> Option<String> {
-    let (scheme, rest) = header.trim().split_once(' ')?;
+    // Where headers are settings, their blank may stand as in an address.
+    let (scheme, rest) = header.trim().split_once(' ').or_else(|| header.trim().split_once("%20"))?;
     let rest = rest.trim();
     match scheme.to_ascii_lowercase().as_str() {
         "sentry" => pair(rest.split(','), "sentry_key"),
@@ -176,30 +179,6 @@ fn pair<'a>(mut pairs: impl Iterator<Item = &'a str>, wanted: &str) -> Option<St
     let (_, value) =
         pairs.find_map(|pair| pair.trim().split_once('=').filter(|(name, _)| *name == wanted))?;
     (!value.is_empty()).then(|| value.to_owned())
-}
-
-/// The bytes that a base64 text stands for, standard or URL alphabet, padded or not. `None`: it is none.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0u32, 0);
-    for &byte in text.trim_ascii_end() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'=' | b'\r' | b'\n' => continue,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from((bits >> count) & 0xff).expect("masked to 8 bits"));
-        }
-    }
-    Some(out)
 }
 
 wire! {
@@ -312,9 +291,14 @@ impl WireEvent {
             let thrown = exceptions.last_mut().expect("there is one, or one was pushed");
             *thrown = stack.into_exception(thrown.kind.take(), thrown.message.take());
         }
-        let revision = self.dist.0.filter(|dist| is_commit(dist)).or_else(|| {
-            COMMIT_TAGS.iter().find_map(|name| tag(&self.tags.0, name)).filter(|tag| is_commit(tag))
-        });
+        let revision = self
+            .dist
+            .0
+            .filter(|dist| is_commit(dist))
+            .or_else(|| {
+                COMMIT_TAGS.iter().find_map(|name| tag(&self.tags.0, name)).filter(|tag| is_commit(tag))
+            })
+            .or_else(|| commit_in(&self.contexts.0));
         let mut context = serde_json::Map::new();
         let mut keep = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -330,7 +314,7 @@ impl WireEvent {
         keep("transaction", self.transaction.filled().map(Value::from));
         keep("logger", self.logger.filled().map(Value::from));
         keep("level", self.level.filled().map(Value::from));
-        Some(Report {
+        let report = Report {
             client_id,
             exceptions,
             hostname: self.server_name.filled(),
@@ -343,7 +327,8 @@ impl WireEvent {
             occurred_at: self.timestamp.0,
             protocol: PROTOCOL.to_owned(),
             ..Report::default()
-        })
+        };
+        Some(report.hushed())
     }
 }
 
@@ -443,13 +428,32 @@ fn thread_stack(threads: List<WireThreads, MOST_THREADS_HALF>) -> WireStack {
 /// The message in its final form: a text, or the object that logging integrations send.
 fn message_of(value: &Value) -> Option<String> {
     let text = match value {
-        Value::String(text) => text,
-        Value::Object(members) => ["formatted", "message"]
-            .iter()
-            .find_map(|name| members.get(*name)?.as_str().filter(|m| !m.is_empty()))?,
+        Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let filled = |name| members.get(name)?.as_str().filter(|text: &&str| !text.is_empty());
+            match (filled("formatted"), filled("message"), members.get("params")) {
+                (Some(formatted), ..) => formatted.to_owned(),
+                (None, Some(template), Some(Value::Array(params))) => with_params(template, params),
+                (None, template, _) => template?.to_owned(),
+            }
+        }
         _ => return None,
     };
-    (!text.trim().is_empty()).then(|| text.to_owned())
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// `no %s in %s` with its parameters in their places.
+fn with_params(template: &str, params: &[Value]) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    for param in params {
+        let marks = ["%s", "%d", "{}"].iter().filter_map(|mark| rest.split_once(mark));
+        let Some((before, behind)) = marks.min_by_key(|(before, _)| before.len()) else { break };
+        out.push_str(before);
+        out.push_str(&param.as_str().map_or_else(|| param.to_string(), str::to_owned));
+        rest = behind;
+    }
+    out + rest
 }
 
 /// Whether a message only repeats the exception, as raven's do.
@@ -470,6 +474,14 @@ fn tag(tags: &Value, name: &str) -> Option<String> {
         _ => return None,
     };
     value.as_str().map(str::to_owned)
+}
+
+/// The commit that a context tells: `{"app": {"git_commit": "…"}}`, `{"git": {"sha": "…"}}`.
+fn commit_in(contexts: &Value) -> Option<String> {
+    let contexts = contexts.as_object()?.values();
+    let told =
+        contexts.flat_map(|context| COMMIT_TAGS.iter().filter_map(|name| context.get(*name)?.as_str()));
+    told.map(str::to_owned).find(|commit| is_commit(commit))
 }
 
 /// Whether a text looks like a commit id and not like a build number.
@@ -501,6 +513,7 @@ mod tests {
         assert_eq!(check(None, None, Some("sentry_version=7&sentry_key=k1"), None), k);
         assert_eq!(check(None, Some("Basic azE6"), None, None), k);
         assert_eq!(check(None, Some("Bearer k1"), None, None), k);
+        assert_eq!(check(None, Some("Bearer%20k1"), None, None), k);
         assert_eq!(check(None, Some("Sentry sentry_key=k1"), None, None), k);
         let envelope = b"{\"dsn\":\"https://k1:secret@h/prefix/42\"}\n{}".as_slice();
         assert_eq!(check(Some("Sentry sentry_key=k2"), None, Some("sentry_key=k3"), Some(envelope)), k);
@@ -539,6 +552,31 @@ mod tests {
     }
 
     #[test]
+    fn a_second_event_has_its_own_name() {
+        let id = |digit: &str| digit.repeat(32);
+        let event = |digit: &str| {
+            format!("{{\"type\":\"event\"}}\n{{\"event_id\":\"{}\",\"message\":\"m\"}}\n", id(digit))
+        };
+        let body = format!("{{\"event_id\":\"{}\"}}\n{}{}", id("a"), event("b"), event("c"));
+        let envelope = decode_envelope(body.as_bytes()).unwrap();
+        let ids: Vec<_> = envelope.reports.iter().map(|report| report.client_id.clone().unwrap()).collect();
+        assert_eq!(ids, [id("a"), id("c")]);
+    }
+
+    #[test]
+    fn commits_are_found_where_clients_put_them() {
+        let check = |event: &str, expected: Option<&str>| {
+            let report = decode_store(event.as_bytes(), 1_000).unwrap().unwrap();
+            assert_eq!(report.revision.as_deref(), expected, "{event}");
+        };
+        check(r#"{"dist":"adeb79c","release":"1.4"}"#, Some("adeb79c"));
+        check(r#"{"dist":"42","tags":[["commit","adeb79c"]]}"#, Some("adeb79c"));
+        check(r#"{"tags":{"git_commit":"adeb79c"}}"#, Some("adeb79c"));
+        check(r#"{"contexts":{"os":{"version":"6.1\n"},"app":{"commit":"adeb79c"}}}"#, Some("adeb79c"));
+        check(r#"{"contexts":{"app":{"commit":"1234567"},"os":"x"},"tags":"x"}"#, None);
+    }
+
+    #[test]
     fn odd_shapes_of_events() {
         let check = |event: &str, expected: &[(&str, usize)]| {
             let report = decode_store(event.as_bytes(), 1_000).unwrap().unwrap();
@@ -563,9 +601,12 @@ mod tests {
             &[("A", 1)],
         );
         check(r#"{"exception":{"values":[]},"logentry":{"message":"m"}}"#, &[("m", 0)]);
+        check(
+            r#"{"logentry":{"message":"no %s in %d","params":["a",3,"x"],"formatted":""}}"#,
+            &[("no a in 3", 0)],
+        );
         check("{}", &[("error", 0)]);
-        assert!(decode_store(b"[]", 1_000).is_err());
-        assert!(decode_store(b"", 1_000).is_err());
+        assert!(decode_store(b"[]", 1_000).is_err() && decode_store(b"", 1_000).is_err());
         assert_eq!(decode_store(b"eyJtZXNzYWdlIjoibSJ9", 99).unwrap().unwrap().exceptions[0].summary(), "m");
     }
 }

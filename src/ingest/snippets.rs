@@ -24,14 +24,25 @@ pub fn dsn(public_url: &str, project: ProjectId, key: &str) -> String {
 #[must_use]
 pub fn snippets(public_url: &str, project: ProjectId, key: &str, flawless: Option<&str>) -> Vec<Snippet> {
     let (url, number) = (public_url.trim_end_matches('/'), project.0);
+    let dsn = dsn(url, project, key);
     let mut all = vec![
-        ("Sentry", format!("SENTRY_DSN={}", dsn(url, project, key))),
+        ("sentry-sdk (Python)", format!("sentry_sdk.init(dsn=\"{dsn}\")")),
+        ("@sentry/node", format!("Sentry.init({{ dsn: \"{dsn}\" }})")),
+        ("@sentry/browser", format!("Sentry.init({{ dsn: \"{dsn}\" }})")),
+        ("sentry (Rust)", format!("let _guard = sentry::init(\"{dsn}\");")),
+        ("any Sentry SDK", format!("SENTRY_DSN={dsn}")),
         (
             "OpenTelemetry",
             // Not `authorization`: its blank would have to be written as `%20` here, which some clients do not read.
             format!("OTEL_EXPORTER_OTLP_ENDPOINT={url}\nOTEL_EXPORTER_OTLP_HEADERS=x-blamed-key={key}"),
         ),
-        ("Airbrake", format!("pybrake.Notifier(host=\"{url}\", project_id={number}, project_key=\"{key}\")")),
+        (
+            "Airbrake",
+            // What Airbrake's own server would have set for a project of that number is none of ours.
+            format!(
+                "pybrake.Notifier(host=\"{url}\", project_id={number}, project_key=\"{key}\", remote_config=False)"
+            ),
+        ),
         ("Rollbar", format!("rollbar.init(\"{key}\", endpoint=\"{url}/api/1/\")")),
         ("Honeybadger", format!("HONEYBADGER_ENDPOINT={url}\nHONEYBADGER_API_KEY={key}")),
     ];

@@ -86,6 +86,8 @@ pub enum Standing {
     Parked {
         /// The place's key.
         key: Vec<u8>,
+        /// Whether others of that place wait already, with which it is decided.
+        joins: bool,
     },
     /// A rule says that it is not to be counted.
     Dropped {
@@ -343,12 +345,13 @@ impl Page<'_> {
 
     fn park(&mut self, key: Vec<u8>, incoming: &Incoming) -> Result<Standing, StoreError> {
         let now = self.now.as_millisecond();
-        if self.room == Room::Full && !self.tx.is_parked(&key)? {
+        let joins = self.tx.is_parked(&key)?;
+        if self.room == Room::Full && !joins {
             return Err(self.store.no_room());
         }
         self.tx.park(&key, incoming.project, &incoming.id, &incoming.report, now)?;
         self.done.parked = true;
-        Ok(Standing::Parked { key })
+        Ok(Standing::Parked { key, joins })
     }
 
     /// Enters what was found out about a parked place.

@@ -227,7 +227,7 @@ impl Pipeline {
     /// What the store says.
     pub async fn decided(&self, receipt: &Receipt, patience: Duration) -> Result<Option<Answer>, StoreError> {
         let key = match &receipt.standing {
-            Standing::Counted { key } | Standing::Parked { key } => key,
+            Standing::Counted { key } | Standing::Parked { key, .. } => key,
             Standing::Duplicate { key: Some(key), .. } => key,
             Standing::Duplicate { key: None, .. } | Standing::Dropped { .. } => return Ok(None),
         };

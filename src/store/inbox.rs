@@ -59,6 +59,8 @@ impl Tx<'_> {
                 report_id = excluded.report_id, report = excluded.report,
                 count = inbox.count + excluded.count, last_at = excluded.last_at,
                 threshold = CASE
+                    WHEN excluded.threshold = ?8 THEN inbox.threshold
+                    WHEN inbox.threshold = ?8 THEN excluded.threshold
                     WHEN inbox.threshold IS NULL THEN excluded.threshold
                     WHEN excluded.threshold < inbox.threshold THEN excluded.threshold
                     ELSE inbox.threshold END";
@@ -70,7 +72,8 @@ impl Tx<'_> {
             text,
             report.count,
             report.threshold,
-            now
+            now,
+            Report::NEVER
         ])?;
         Ok(())
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::identity::{AddressPolicy, responsible};
 use super::rules::{KnownError, RuleId, Rulebook};
 use super::verdict::{Role, Verdict};
+use crate::report::Report;
 
 /// What is configured about deciding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,6 +102,9 @@ fn unknown_error_due(case: Case<'_>, rulebook: &Rulebook) -> Result<(String, Str
             day(changed),
             day(cutoff)
         ));
+    }
+    if case.threshold == Some(Report::NEVER) {
+        return Err("no mail: a message of a level at which nothing is wrong".to_owned());
     }
     let threshold = case.threshold.unwrap_or(rulebook.settings.threshold).max(1);
     if case.after < threshold {

@@ -2,7 +2,7 @@ import os
 
 import pybrake
 
-notifier = pybrake.Notifier(host=os.environ["URL"], project_id=1, project_key=os.environ["KEY"], remote_config=False)
+notifier = eval(os.environ["SNIPPET"])
 
 
 def refund(order):

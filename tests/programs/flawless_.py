@@ -3,7 +3,7 @@ import os
 import flawless.client
 from flawless.client.decorators import wrap_function
 
-flawless.client.set_hostports([os.environ["FLAWLESS"]])
+exec(os.environ["SNIPPET"])
 
 
 def count(shelf):

@@ -1,10 +1,6 @@
-import os
-
 from honeybadger import honeybadger
 
-honeybadger.configure(
-    api_key=os.environ["KEY"], endpoint=os.environ["URL"], environment="production", force_sync=True
-)
+honeybadger.configure(environment="production", force_sync=True)
 
 
 def total(cart):

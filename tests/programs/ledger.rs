@@ -2,7 +2,7 @@
 
 /// Reports to `dsn` that a posting is missing, and dies of it.
 pub fn run(dsn: &str) {
-    let _client = sentry::init((dsn.to_owned(), sentry::ClientOptions::default()));
+    let _guard = sentry::init(dsn);
     println!("{}", balance(&[3, 4], 2));
 }
 

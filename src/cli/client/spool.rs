@@ -216,9 +216,10 @@ impl Spool {
             }
             match send(&to, &letter) {
                 Ok(()) => {
+                    // First, so that whoever is killed between leaves no pause without a letter that would end it.
+                    let _ = fs::remove_file(self.pause_file(&to));
                     fs::remove_file(&path)?;
                     round.delivered += 1;
-                    let _ = fs::remove_file(self.pause_file(&to));
                 }
                 Err(Trouble::Refused(said) | Trouble::NoAddress(said)) => {
                     self.set_aside(&path)?;
@@ -459,35 +460,24 @@ mod tests {
     fn many_at_once_send_each_letter_once() {
         let (_folder, spool) = spool(1 << 20);
         let count = AtomicUsize::new(0);
+        let deliver = || {
+            let send = |_: &Address, _: &Letter| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            spool.deliver(false, || false, send).unwrap();
+        };
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..25 {
                         assert!(spool.put(&address(), &letter("x"), 1).unwrap());
-                        spool
-                            .deliver(
-                                false,
-                                || false,
-                                |_, _| {
-                                    count.fetch_add(1, Ordering::Relaxed);
-                                    Ok(())
-                                },
-                            )
-                            .unwrap();
+                        deliver();
                     }
                 });
             }
         });
-        spool
-            .deliver(
-                false,
-                || false,
-                |_, _| {
-                    count.fetch_add(1, Ordering::Relaxed);
-                    Ok(())
-                },
-            )
-            .unwrap();
+        deliver();
         assert_eq!(count.load(Ordering::Relaxed), 100);
     }
 }

@@ -4,14 +4,14 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::super::{Failure, house, print_line};
+use super::super::{Failure, house, print_line, project};
 use super::draft::Ready;
 use super::edit::{Edit, MAIL, PROJECT, REPOSITORY, TOP, WEB};
 use super::talk::Talk;
 use super::{PASSWORD, PASSWORD_FILE, PasswordIn, SetUp};
 use crate::config::{self, Config, ConfigError, Environment};
 use crate::pipeline::random_id;
-use crate::store::Store;
+use crate::store::{ProjectId, Store};
 
 impl SetUp {
     pub(super) fn password_file(&self) -> PathBuf {
@@ -201,13 +201,12 @@ impl SetUp {
         }
         talk.say("");
         talk.say("To report to it, put into your programs whichever they know:");
-        let (scheme, host) = url.split_once("://").unwrap_or(("http", url));
-        print_line(&format!("Sentry DSN: {scheme}://{}@{host}/1", self.key))?;
+        // The first project of a new database.
+        project::print_snippets(url, ProjectId(1), &self.key, None)?;
         print_line(&format!(
-            "OTLP: OTEL_EXPORTER_OTLP_ENDPOINT={url} OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{}",
-            self.key
+            "  {:<20} blamed report --server {url} --key {} traceback.txt",
+            "anything", self.key
         ))?;
-        print_line(&format!("anything: blamed report --server {url} --key {} traceback.txt", self.key))?;
         talk.say("");
         talk.say(&match config.web.sign_in {
             crate::web::SignIn::Required => format!(

@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::super::{Failure, house, print_line};
 use super::talk::{Stop, Talk};
 use super::{PasswordIn, SetUp};
 use crate::config::Config;
+use crate::store::Store;
 
 /// The unit of the package, of which this is a variant.
 const UNIT: &str = include_str!("../../../packaging/blamed.service");
@@ -62,6 +63,10 @@ impl SetUp {
             let mut lines = vec![];
             if !is_packaged {
                 let uid = rustix::process::geteuid().as_raw().to_string();
+                // What it may write in has to be there when it starts.
+                for folder in written(config) {
+                    Store::make_folder(folder).map_err(house::failure)?;
+                }
                 super::draft::write(&unit, self.unit(config, &uid)?.as_bytes())
                     .map_err(|error| Failure::Failed(format!("{}: {error}", unit.display())))?;
                 talk.show(&format!("Written: {}", unit.display()));
@@ -103,8 +108,7 @@ impl SetUp {
     fn unit(&self, config: &Config, user: &str) -> Result<String, Failure> {
         let program = std::env::current_exe().map_err(Failure::failed)?;
         let start = format!("{} start --config {}", word(&program), word(&self.file)).replace('$', "$$");
-        let written = [Some(&config.data_dir), config.mail.folder.as_ref()];
-        let written: Vec<String> = written.into_iter().flatten().map(|folder| word(folder)).collect();
+        let written: Vec<String> = written(config).map(|folder| word(folder)).collect();
         let lines = UNIT.lines().map(|line| match line.split_once('=') {
             Some(("ExecStart", _)) => format!("ExecStart={start}"),
             Some(("User", _)) => format!("User={user}"),
@@ -124,13 +128,23 @@ impl SetUp {
         let password = self.password_file();
         read.extend(password.exists().then(|| path(&password)));
         let owned = format!("{USER}:{USER}");
-        vec![
-            line(&["install", "-d", "-m", "700", "-o", USER, "-g", USER, &path(&config.data_dir)]),
-            line(&["chown", "-R", &owned, &path(&config.data_dir)]),
+        let folders = written(config).flat_map(|folder| {
+            [
+                line(&["install", "-d", "-m", "700", "-o", USER, "-g", USER, &path(folder)]),
+                line(&["chown", "-R", &owned, &path(folder)]),
+            ]
+        });
+        let files = [
             [line(&["chgrp", USER]), read.clone()].concat(),
-            [line(&["chmod", "640"]), read].concat(),
-        ]
+            [line(&["chmod", "640"]), read.clone()].concat(),
+        ];
+        folders.chain(files).collect()
     }
+}
+
+/// The folders that the daemon writes in.
+fn written(config: &Config) -> impl Iterator<Item = &PathBuf> {
+    [Some(&config.data_dir), config.mail.folder.as_ref()].into_iter().flatten()
 }
 
 /// Whether systemd runs this machine.

@@ -92,6 +92,10 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
         said: BTreeMap::new(),
         is_full: false,
     };
+    let missing = missing(&arguments.files)?;
+    if !arguments.once {
+        missing.iter().for_each(|words| eprintln!("{words}"));
+    }
     match &arguments.journal {
         Some(unit) => journal::follow(&mut follower, unit, arguments.once)?,
         None => follow_files(&mut follower, &arguments.files, arguments.from_start, arguments.once)?,
@@ -101,7 +105,18 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
     if waiting > 0 {
         eprintln!("reports wait in {}", follower.delivery.folder().display());
     }
-    Ok(())
+    if arguments.once && !missing.is_empty() { Err(Failure::Failed(missing.join("\n"))) } else { Ok(()) }
+}
+
+/// What is to be said of names and patterns under which nothing lies yet.
+fn missing(files: &[PathBuf]) -> Result<Vec<String>, Failure> {
+    let mut missing = Vec::new();
+    for file in files {
+        if !expanded(std::slice::from_ref(file))?.iter().any(|path| path.exists()) {
+            missing.push(format!("nothing is called {} yet", file.display()));
+        }
+    }
+    Ok(missing)
 }
 
 fn follow_files(

@@ -11,6 +11,8 @@ const INNER: &str = " ---> ";
 const MEMBER: &str = "---> (Inner Exception #";
 /// Lines of one member of an aggregate that are looked at.
 const MOST_MEMBER_LINES: usize = 1_000;
+/// Behind which Mono prints what it has just printed once more.
+const AGAIN: &str = "FATAL UNHANDLED EXCEPTION: ";
 const END_OF_INNER: &str = "--- End of inner exception stack trace ---";
 
 /// The .NET stack whose first frame is in line `at`.
@@ -60,6 +62,13 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     }
     // An outer exception that was never thrown itself has no frames.
     exceptions.extend(headers.into_iter().rev().map(|header| into_exception(Stack::default(), header)));
+    if lines.get(next).is_some_and(|line| line.contains(AGAIN))
+        && let Some(first) =
+            lines[next..].iter().take(MOST_MESSAGE_LINES).position(|line| frame_of(line).is_some())
+        && let Some(again) = parse(lines, next + first, next).filter(|again| again.exceptions == exceptions)
+    {
+        next = again.next;
+    }
     Some(Found { start, next, exceptions, remarks: Vec::new() })
 }
 

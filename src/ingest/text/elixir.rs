@@ -4,6 +4,9 @@ use super::{Found, MOST_MESSAGE_LINES};
 use crate::ingest::limits::Stack;
 use crate::report::Frame;
 
+/// What stands before an exception of another process.
+const RAISED_THERE: &str = "** (EXIT) an exception was raised:";
+
 /// The error that begins in line `at`.
 pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
     let (before, said) = lines[at].split_once("** (")?;
@@ -21,21 +24,31 @@ pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
     let mut message = message.trim().to_owned();
     let mut next = at + 1;
     // The message's further lines are indented like frames, or empty; they end where the frames begin.
-    let ahead = lines[next..].iter().take(MOST_MESSAGE_LINES).position(|line| frame_of(line).is_some());
-    if let Some(ahead) = ahead {
-        for line in &lines[next..next + ahead] {
-            message = format!("{message}\n{}", line.trim_end());
-        }
-        next += ahead;
+    let ahead = lines[next..].iter().take(MOST_MESSAGE_LINES);
+    let frames = ahead.clone().position(|line| frame_of(line).is_some());
+    // What happened in another process stands there, too, further in, with frames of its own.
+    let nested = ahead.take(frames.unwrap_or(0)).position(|line| is_nested(line));
+    let nested = nested.and_then(|ahead| Some((next + ahead, parse(lines, next + ahead, next)?)));
+    let end = nested.as_ref().map_or(next + frames.unwrap_or(0), |(begin, _)| *begin);
+    for line in lines[next..end].iter().filter(|line| !line.trim_end().ends_with(RAISED_THERE)) {
+        message = format!("{message}\n{}", line.trim_end());
     }
+    next = nested.as_ref().map_or(end, |(_, nested)| nested.next);
     let mut stack = Stack::default();
     while let Some(frame) = lines.get(next).and_then(|line| frame_of(line)) {
         stack.push(frame);
         next += 1;
     }
     let message = Some(message.trim_end().to_owned()).filter(|message| !message.is_empty());
-    let exceptions = vec![stack.reversed().into_exception(Some(kind.to_owned()), message)];
+    let mut exceptions = nested.map_or_else(Vec::new, |(_, nested)| nested.exceptions);
+    exceptions.push(stack.reversed().into_exception(Some(kind.to_owned()), message));
     Some(Found { start: at, next, exceptions, remarks: Vec::new() })
+}
+
+/// `        ** (KeyError) key :sku not found`, but no `** (EXIT) …`.
+fn is_nested(line: &str) -> bool {
+    let text = line.trim_start();
+    text.len() < line.len() && text.starts_with("** (") && !text.starts_with("** (EXIT")
 }
 
 /// `    (elixir 1.14.0) lib/enum.ex:1658: Enum.map/2`, `    :erlang.map_get("X", %{})`

@@ -1,6 +1,7 @@
 //! Go: panics, fatal errors, and the stacks that `recover` handlers log.
 //!
-//! Only the first goroutine is the one that failed; those below it are passed over. Frames stand newest
+//! Only the first goroutine is the one that failed; those below it are passed over, however late they come: a
+//! stack that nobody says anything of is only taken where its goroutine was running. Frames stand newest
 //! first. Where a deferred function ran because of the panic, its frames stand above a `panic(…)` frame, and the
 //! line that failed is the one below the lowest of these.
 
@@ -10,6 +11,9 @@ use crate::report::{Exception, Frame};
 
 /// Lines of a panic's message.
 const MOST_LINES: usize = 20;
+
+/// What may stand behind a frame's place.
+const ADDRESSES: [&str; 2] = [" +0x", " fp=0x"];
 
 /// The Go panic that begins in line `at`.
 pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
@@ -41,6 +45,7 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     if frames.is_empty() {
         return None;
     }
+    let is_other = is_goroutine(line) && !is_running(line);
     // The other goroutines.
     while lines.get(next).is_some_and(|line| line.trim().is_empty())
         && lines.get(next + 1).is_some_and(|line| is_goroutine(line))
@@ -50,6 +55,9 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     }
     if lines.get(next).is_some_and(|line| line.starts_with("exit status ")) {
         next += 1;
+    }
+    if is_other {
+        return Some(Found { start, next, exceptions: Vec::new(), remarks: Vec::new() });
     }
     let lowest = frames.iter().rposition(|frame| frame.function.as_deref() == Some("panic"));
     let root = &frames[lowest.map_or(0, |panic| panic + 1)..];
@@ -87,6 +95,11 @@ fn is_goroutine(line: &str) -> bool {
     })
 }
 
+/// `goroutine 18 [running, locked to thread]:`
+fn is_running(line: &str) -> bool {
+    line.contains(" [running")
+}
+
 /// Pairs of lines: `main.(*Order).Name(0xc000)` and `    /srv/app/main.go:20 +0x88`.
 fn frames(lines: &[&str], next: &mut usize) -> Vec<Frame> {
     let mut stack = Stack::default();
@@ -100,10 +113,14 @@ fn frames(lines: &[&str], next: &mut usize) -> Vec<Frame> {
     }
 }
 
+fn before<'a>(text: &'a str, mark: &&str) -> &'a str {
+    text.split_once(mark).map_or(text, |(before, _)| before)
+}
+
 fn frame(lines: &[&str], at: usize) -> Option<Frame> {
     if let (Some(name), Some(place)) = (lines.get(at), lines.get(at + 1))
         && let Some(place) = place.strip_prefix(['\t', ' ']).map(str::trim)
-        && let Some((file, number)) = place.split(" +0x").next().unwrap_or(place).rsplit_once(':')
+        && let Some((file, number)) = ADDRESSES.iter().fold(place, before).rsplit_once(':')
         && let Ok(line) = number.parse()
     {
         let function = match name.strip_prefix("created by ") {

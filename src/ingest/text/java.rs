@@ -23,6 +23,8 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
             if !is_suppressed {
                 stack.push(frame);
             }
+        } else if is_hidden(text) {
+            // Told already, in the enclosing trace.
         } else if let Some(cause) =
             text.strip_prefix("Caused by: ").or_else(|| text.strip_prefix("Wrapped by: "))
         {
@@ -42,8 +44,8 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
         } else if text.starts_with("Suppressed: ") && depth > 0 {
             suppressed += usize::from(!is_suppressed || depth == 1);
             is_suppressed = true;
-        } else if is_hidden(text) || (is_suppressed && depth > 0) {
-            // Told already, in the enclosing trace.
+        } else if is_suppressed && depth > 0 {
+            // The message of one that is left out.
         } else {
             // A message may look like a frame. If plain text and then more frames follow, it was one.
             let goes_on = lines.get(next + 1).is_some_and(|line| frame_of(line).is_some());
@@ -70,9 +72,11 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     Some(Found { start: start.unwrap_or(at), next, exceptions, remarks })
 }
 
-/// `... 3 more`, `[CIRCULAR REFERENCE: …]`: frames and causes that were printed before.
+/// `... 3 more`, `Caused by: [CIRCULAR REFERENCE: …]`: frames and causes that were printed before.
 fn is_hidden(text: &str) -> bool {
-    (text.starts_with("... ") && text.ends_with(" more")) || text.starts_with("[CIRCULAR REFERENCE")
+    let cause =
+        text.strip_prefix("Caused by: ").or_else(|| text.strip_prefix("Suppressed: ")).unwrap_or(text);
+    (text.starts_with("... ") && text.ends_with(" more")) || cause.starts_with("[CIRCULAR REFERENCE")
 }
 
 /// Whether a line below a header still belongs to its message.

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{Found, MOST_MESSAGE_LINES, place_and_column};
+use super::{Found, MOST_MESSAGE_LINES, is_log_line, place_and_column};
 use crate::ingest::limits::Stack;
 use crate::report::{Exception, Frame};
 
@@ -21,12 +21,31 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
         return parse_thrown_value(lines, at, from);
     }
     frame_of(lines[at])?;
-    let (start, kind, message) = header(lines, at, from);
+    let (start, begin) = header(lines, at, from);
     if let Some(aggregate) = aggregate_above(lines, start, from) {
         return parse_aggregate(lines, aggregate);
     }
     let mut next = at;
-    let mut thrown = (frames(lines, &mut next), kind, message);
+    let mut stack = frames(lines, &mut next);
+    let mut first = at;
+    // A message may hold what looks like frames. Where plain text and then more frames follow, it did.
+    while begin.is_some()
+        && let Some(behind) = text_before_frames(lines, next)
+        && behind - start < MOST_MESSAGE_LINES
+    {
+        (first, next) = (behind, behind);
+        stack = frames(lines, &mut next);
+    }
+    let said = lines[start..first].join("\n");
+    let (said, quoted) = split_quotation(&said);
+    let (kind, message) = match begin {
+        _ if start == first => (None, None),
+        begin => split_header(said.trim_end().get(begin.unwrap_or(0)..).unwrap_or_default()),
+    };
+    if let (Some(quoted), Some(raising)) = (quoted, stack.first_mut()) {
+        raising.text = Some(quoted.to_owned());
+    }
+    let mut thrown = (stack, kind, message);
     let mut behind = Nested::default();
     if next > at && lines[next - 1].trim_end().ends_with(" {") {
         behind.read(lines, &mut next);
@@ -115,18 +134,45 @@ impl Nested {
     }
 }
 
-/// The type and message before the first frame, and the line they begin in.
-fn header(lines: &[&str], at: usize, from: usize) -> (usize, Option<String>, Option<String>) {
+/// The line in which type and message begin, before the first frame, and where in it the type does, if one is named.
+fn header(lines: &[&str], at: usize, from: usize) -> (usize, Option<usize>) {
     let first = from.max(at.saturating_sub(MOST_MESSAGE_LINES));
-    let is_error = |line: &str| kind_at(line).is_some();
     // A message may have several lines, even empty ones; it begins where an error's name does.
-    let named = (first..at).rev().take_while(|&n| frame_of(lines[n]).is_none()).find(|&n| is_error(lines[n]));
-    let start = named.or_else(|| (at > first && !lines[at - 1].trim().is_empty()).then(|| at - 1));
-    let Some(start) = start else { return (at, None, None) };
-    let text = lines[start..at].join("\n");
-    let text = text.trim_end();
-    let (kind, message) = split_header(&text[kind_at(lines[start]).unwrap_or(0)..]);
-    (start, kind, message)
+    let named = (first..at)
+        .rev()
+        .take_while(|&n| frame_of(lines[n]).is_none())
+        .find_map(|n| Some((n, Some(kind_at(lines[n])?))));
+    let nearest = || (at > first && !lines[at - 1].trim().is_empty()).then(|| (at - 1, None));
+    named.or_else(nearest).unwrap_or((at, None))
+}
+
+/// A message, and the source line, with a caret below, that Deno prints behind it.
+fn split_quotation(said: &str) -> (&str, Option<&str>) {
+    let is_caret = |line: &&str| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^');
+    let quoted = said.trim_end().rsplit_once('\n').filter(|(_, last)| is_caret(last));
+    match quoted.and_then(|(before, _)| before.rsplit_once('\n')) {
+        Some((message, source)) => (message, Some(source.trim())),
+        None => (said, None),
+    }
+}
+
+/// Where frames go on behind lines, from `at` on, that are neither frames nor the beginning of anything else.
+fn text_before_frames(lines: &[&str], at: usize) -> Option<usize> {
+    if at == 0 || lines[at - 1].trim_end().ends_with('{') {
+        return None;
+    }
+    let is_text = |line: &&&str| {
+        let text = line.trim();
+        let is_mark = text.starts_with(['{', '}', '[']) || text == "Trace" || text.starts_with("Node.js v");
+        !text.is_empty()
+            && !is_mark
+            && !is_log_line(line)
+            && kind_at(line).is_none()
+            && frame_of(line).is_none()
+    };
+    let ahead = lines.get(at..)?.iter().take(MOST_MESSAGE_LINES).take_while(is_text).count();
+    let is_frame = |line: &&str| line.trim_start().starts_with("at ") && frame_of(line).is_some();
+    lines.get(at + ahead).filter(|line| ahead > 0 && is_frame(line)).map(|_| at + ahead)
 }
 
 /// Where in a line the name of an error begins: `TypeError: …`, `AssertionError [ERR_ASSERTION]: …`. A log

@@ -16,7 +16,7 @@ use bstr::ByteSlice;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::is_log_line;
+use super::{is_log_line, structured};
 use crate::ingest::lenient::Tree;
 
 /// Lines of other origin that may stand between two lines of one prefix.
@@ -37,6 +37,7 @@ static MARKER: LazyLock<Regex> = LazyLock::new(|| {
         "goroutine ",
         "#0 ",
         "stack backtrace:",
+        r"thread '[^']*' (?:\(\d+\) )?panicked at ",
         r"\*\* \(",
     ];
     Regex::new(&markers.join("|")).expect("a pattern that is written here")
@@ -71,10 +72,51 @@ static GO_FRAMES: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The text without colours and `\r`, its JSON records turned into their texts.
 pub(super) fn plain(text: &[u8]) -> Cow<'_, str> {
-    let text = text.to_str_lossy();
+    let text = readable(text);
+    let is_quoted = text.trim_start().starts_with('"');
+    let text = match is_quoted.then(|| serde_json::from_str::<String>(&text)) {
+        Some(Ok(quoted)) => Cow::Owned(quoted),
+        _ => text,
+    };
+    let text = if text.contains("\\n") { Cow::Owned(with_newlines(&text)) } else { text };
     let text = if is_coloured(&text) { Cow::Owned(without_colours(&text)) } else { text };
     let has_json = text.contains('{') && text.lines().any(|line| line.trim_start().starts_with('{'));
     if has_json { Cow::Owned(without_json(&text)) } else { text }
+}
+
+/// A text as UTF-8: a console of Windows may have written UTF-16, which its first bytes tell.
+pub(super) fn readable(text: &[u8]) -> Cow<'_, str> {
+    let unit: fn([u8; 2]) -> u16 = match text {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).to_str_lossy(),
+    };
+    let units = text[2..].as_chunks::<2>().0.iter().map(|pair| unit(*pair));
+    Cow::Owned(char::decode_utf16(units).map(|read| read.unwrap_or('\u{fffd}')).collect())
+}
+
+/// The text with the newlines that are written as `\n` in the value of a line: `err="Traceback …\n  File \"a.py\" …"`.
+fn with_newlines(text: &str) -> String {
+    static STACK: LazyLock<Regex> = LazyLock::new(|| {
+        let pattern = r#""((?:[^"\\]|\\.)*\\n(?:  File \\"|(?:\\t|    )at )(?:[^"\\]|\\.)*)""#;
+        Regex::new(pattern).expect("a pattern that is written here")
+    });
+    let mut out = String::with_capacity(text.len() + 8);
+    for line in text.split_inclusive('\n') {
+        // JSON is read as such.
+        let may_be = line.contains("\\n") && !line.trim_start().starts_with('{');
+        match may_be.then(|| STACK.captures(line)).flatten() {
+            Some(found) => {
+                let (quoted, value) = (found.get(0).expect("group 0 always is"), &found[1]);
+                let value = value.replace("\\n", "\n").replace("\\t", "\t").replace("\\\"", "\"");
+                let (before, behind) = (&line[..quoted.start()], &line[quoted.end()..]);
+                // What stands behind it is no part of its message.
+                out.push_str(&format!("{before}\n{value}\n\n{behind}"));
+            }
+            None => out.push_str(line),
+        }
+    }
+    out
 }
 
 /// The lines of a plain text, in order, but lines that belong together by their prefix stand together.
@@ -200,10 +242,23 @@ fn is_indentation(prefix: &str) -> bool {
     !prefix.is_empty() && prefix.bytes().all(|byte| byte == b' ')
 }
 
+/// Where in a line a traceback or a frame begins.
+fn marker_in(line: &str) -> Option<usize> {
+    // Ruby's begin with the path.
+    let in_ruby = || {
+        let (place, called) = line.split_once(":in ")?;
+        let path = place.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix(':')?;
+        let is_frame = path.len() + 1 < place.len() && called.starts_with(['`', '\'']);
+        let begin = path.rfind([' ', '\t']).map_or(0, |blank| blank + 1);
+        (is_frame && !path[..begin].ends_with("from ")).then_some(begin)
+    };
+    MARKER.find(line).map(|found| found.start()).or_else(in_ruby)
+}
+
 /// What stands before the traceback in line `at` and also begins one of its neighbours.
 fn prefix_of<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
     let line = lines[at];
-    let prefix = &line[..MARKER.find(line)?.start()];
+    let prefix = &line[..marker_in(line)?];
     if is_indentation(prefix) && line[prefix.len()..].starts_with("Traceback ") {
         // A traceback that is quoted as a whole: by doctest, in YAML.
         return lines.get(at + 1)?.strip_prefix(prefix)?.starts_with("  File \"").then_some(prefix);
@@ -214,6 +269,10 @@ fn prefix_of<'a>(lines: &[&'a str], at: usize) -> Option<&'a str> {
     }
     let is_neighbour = |line: &&str| strip(line, prefix).is_some();
     let next = lines.get(at + 1)?;
+    if line[prefix.len()..].starts_with("thread '") {
+        // The message below it is not indented, so that only a prefix tells that there is one.
+        return is_neighbour(next).then_some(prefix);
+    }
     let is_bare = next.starts_with([' ', '\t', '#']) && !is_neighbour(next);
     let after = &lines[at + 1..lines.len().min(at + 1 + GAP)];
     let begins_others = is_neighbour(next)
@@ -303,14 +362,20 @@ fn write_record(record: &Map<String, Value>, out: &mut String) {
     for (name, value) in record {
         match value {
             Value::String(text) if is_known(name) || text.trim_end().contains('\n') => write_text(text, out),
-            Value::Object(inner) => write_record(inner, out),
-            Value::Array(elements) => write_list(elements, out),
+            Value::Object(inner) if !structured::write_thrown(inner, out) => write_record(inner, out),
             _ => {}
         }
+    }
+    // What is said of an error stands before its frames.
+    for elements in record.values().filter_map(Value::as_array) {
+        write_list(elements, out);
     }
 }
 
 fn write_text(text: &str, out: &mut String) {
+    if text.trim().is_empty() {
+        return;
+    }
     // zap and logrus leave out the line that says whose stack it is.
     if GO_FRAMES.is_match(text) {
         out.push_str("goroutine 1 [running]:\n");
@@ -318,28 +383,12 @@ fn write_text(text: &str, out: &mut String) {
     writeln!(out, "{}", text.strip_suffix('\n').unwrap_or(text)).expect("a String takes all");
 }
 
-/// Lists that are stacks: lines as they are; and the exceptions of Python that structlog takes to pieces, the
-/// one that was finally raised first.
+/// Lists that are stacks: lines as they are, or frames that are taken to pieces.
 fn write_list(elements: &[Value], out: &mut String) {
     if elements.len() > 1 && elements.iter().all(Value::is_string) {
         elements.iter().filter_map(Value::as_str).for_each(|line| write_text(line, out));
-        return;
-    }
-    let taken_apart = |element: &&Value| element["exc_type"].is_string() && element["frames"].is_array();
-    for exception in elements.iter().rev().filter(taken_apart) {
-        let text = |value: &Value| value.as_str().unwrap_or_default().replace('\n', " ");
-        out.push_str("Traceback (most recent call last):\n");
-        for frame in exception["frames"].as_array().into_iter().flatten() {
-            let (file, function, source) =
-                (text(&frame["filename"]), text(&frame["name"]), text(&frame["line"]));
-            writeln!(out, "  File \"{file}\", line {}, in {function}", frame["lineno"])
-                .expect("a String takes all");
-            if !source.is_empty() {
-                writeln!(out, "    {source}").expect("a String takes all");
-            }
-        }
-        let (kind, message) = (text(&exception["exc_type"]), text(&exception["exc_value"]));
-        writeln!(out, "{kind}: {message}\n").expect("a String takes all");
+    } else {
+        structured::write_stack(elements, out);
     }
 }
 
@@ -389,6 +438,22 @@ mod tests {
         assert_eq!(plain(docker.as_bytes()).trim_end(), TRACEBACK);
         let record = serde_json::json!({"level": "error", "error": {"stack": TRACEBACK}}).to_string();
         assert_eq!(plain(record.as_bytes()).trim_end(), TRACEBACK);
+    }
+
+    #[test]
+    fn texts_within_texts_and_of_other_units() {
+        let utf16 = |unit: fn(u16) -> [u8; 2]| {
+            format!("\u{feff}{TRACEBACK}").encode_utf16().flat_map(unit).collect::<Vec<u8>>()
+        };
+        assert_eq!(plain(&utf16(u16::to_le_bytes)), TRACEBACK);
+        assert_eq!(plain(&utf16(u16::to_be_bytes)), TRACEBACK);
+        assert_eq!(plain(serde_json::json!(TRACEBACK).to_string().as_bytes()), TRACEBACK);
+        let logfmt =
+            format!("level=error err={} n=1\nlevel=info msg=\"a\\nb\"\n", serde_json::json!(TRACEBACK));
+        assert_eq!(
+            plain(logfmt.as_bytes()),
+            format!("level=error err=\n{TRACEBACK}\n\n n=1\nlevel=info msg=\"a\\nb\"\n")
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod ruby;
 mod rust;
 mod sanitizer;
 mod stream;
+mod structured;
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -104,6 +105,12 @@ struct Traceback {
 /// lines take beside it stays small.
 const MOST_WHOLE: usize = 256 << 10;
 
+/// A text as UTF-8, whatever its first bytes say that it is written in.
+#[must_use]
+pub fn readable(text: &[u8]) -> std::borrow::Cow<'_, str> {
+    lines::readable(text)
+}
+
 /// Finds every traceback in a text.
 ///
 /// # Errors
@@ -112,7 +119,9 @@ pub fn decode(text: &[u8]) -> Result<Vec<Report>, DecodeError> {
     let _room = Room::of_body(text.len());
     let found: Vec<Report> = if text.len() > MOST_WHOLE {
         let mut stream = Tracebacks::at_most(MOST_REPORTS + 1);
-        let mut found: Vec<Sighting> = text.chunks(MOST_WHOLE).flat_map(|piece| stream.push(piece)).collect();
+        let text = lines::readable(text);
+        let pieces = text.as_bytes().chunks(MOST_WHOLE);
+        let mut found: Vec<Sighting> = pieces.flat_map(|piece| stream.push(piece)).collect();
         found.extend(stream.flush());
         found.into_iter().map(|sighting| sighting.report).collect()
     } else {

@@ -18,13 +18,18 @@ const WARNINGS: [&str; 5] = [
 /// The Perl error in line `at`.
 pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
     let (message, mut frame) = place(lines[at], " at ")?;
+    if message.starts_with(['\t', ' ']) && message.ends_with(" called") {
+        return None;
+    }
     if message.starts_with('\t') || WARNINGS.iter().any(|warning| message.starts_with(warning)) {
         return None;
     }
     let mut stack = Stack::default();
     let mut next = at + 1;
-    while let Some((called, caller)) =
-        lines.get(next).filter(|line| line.starts_with('\t')).and_then(|line| place(line, " called at "))
+    while let Some((called, caller)) = lines
+        .get(next)
+        .filter(|line| line.starts_with(['\t', ' ']))
+        .and_then(|line| place(line, " called at "))
     {
         let called = called.trim();
         frame.function = Some(called.split_once('(').map_or(called, |(function, _)| function).to_owned());

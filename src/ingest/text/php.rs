@@ -12,8 +12,21 @@ const OBJECT: &str = "[object] (";
 /// Kinds of errors that end a script, without an exception.
 const FATAL: [&str; 4] = ["PHP Fatal error:  ", "PHP Parse error:  ", "Fatal error: ", "Parse error: "];
 
-/// The PHP error that begins in line `at`.
+/// The PHP error that begins in line `at`. PHP may print it both to its log and to the screen, which is one error.
 pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
+    let mut found = parse_once(lines, at, from)?;
+    let blank = lines[found.next..].iter().take(2).take_while(|line| line.trim().is_empty()).count();
+    let again = found.next + blank;
+    let is_logged = |line: &str| line.contains("PHP ");
+    if lines.get(again).is_some_and(|line| is_logged(line) != is_logged(lines[at]))
+        && let Some(twin) = parse_once(lines, again, again).filter(|twin| twin.exceptions == found.exceptions)
+    {
+        found.next = twin.next;
+    }
+    Some(found)
+}
+
+fn parse_once(lines: &[&str], at: usize, from: usize) -> Option<Found> {
     let line = lines[at];
     match line.trim() {
         "Stack trace:" => return parse_logged(lines, at, from),
@@ -29,7 +42,8 @@ pub(super) fn parse(lines: &[&str], at: usize, from: usize) -> Option<Found> {
         _ => return None,
     };
     if !is_uncaught {
-        return parse_fatal(&header, at);
+        let is_parse_error = error.is_some_and(|(error, _)| error.contains("Parse error"));
+        return parse_fatal(if is_parse_error { "Parse error" } else { "Fatal error" }, &header, at);
     }
     // The message may have several lines; the trace begins below it.
     let mut next = at + 1;
@@ -179,12 +193,12 @@ fn call(line: &str) -> Option<(Option<&str>, &str)> {
 }
 
 /// `Allowed memory size exhausted in /srv/app/a.php on line 12`
-fn parse_fatal(message: &str, at: usize) -> Option<Found> {
+fn parse_fatal(kind: &str, message: &str, at: usize) -> Option<Found> {
     let (message, place) = message.rsplit_once(" in ")?;
     let (file, number) = place.rsplit_once(" on line ")?;
     let (file, line) = file_and_line(file, Some(number.trim().parse().ok()?));
     let exception = Exception {
-        kind: Some("Fatal error".to_owned()),
+        kind: Some(kind.to_owned()),
         message: Some(message.to_owned()),
         frames: vec![Frame { file, line, ..Frame::default() }],
         ..Exception::default()

@@ -13,6 +13,7 @@ use crate::report::{Exception, Frame, Omitted};
 const HEADER: &str = "Traceback (most recent call last):";
 const GROUP_HEADER: &str = "+ Exception Group Traceback (most recent call last):";
 const NEWEST_FIRST: &str = "(most recent call first):";
+const CALL_STACK: &str = "Call stack:";
 const FATAL: &str = "Fatal Python error: ";
 /// The sentences between the exceptions of a chain.
 const SEPARATORS: [&str; 2] = [
@@ -52,7 +53,11 @@ pub(super) fn parse(lines: &[&str], at: usize, _from: usize) -> Option<Found> {
     } else {
         return None;
     }
-    let exceptions = reader.out.into_vec();
+    let callers = reader.callers();
+    let mut exceptions = reader.out.into_vec();
+    if let Some(thrown) = exceptions.last_mut() {
+        thrown.frames.splice(..0, callers);
+    }
     let says_something = exceptions.iter().any(|e| !e.frames.is_empty() || e.kind.is_some());
     says_something.then_some(Found { start: at, next: reader.at, exceptions, remarks: reader.remarks })
 }
@@ -94,6 +99,19 @@ impl<'a> Reader<'a> {
             let margin = if is_group && margin.is_none() { line.find('+') } else { margin };
             self.exception(margin, is_headed);
         }
+    }
+
+    /// What `logging` prints behind an error of its own: who logged, and what.
+    fn callers(&mut self) -> Vec<Frame> {
+        if self.peek(0, None).is_none_or(|line| line.trim_end() != CALL_STACK) {
+            return Vec::new();
+        }
+        self.at += 1;
+        let (stack, _) = self.frames(None);
+        for said in ["Message: ", "Arguments: "] {
+            self.at += usize::from(self.peek(0, None).is_some_and(|line| line.starts_with(said)));
+        }
+        stack.into_vec()
     }
 
     /// How far ahead a chain's sentence stands, if only blank lines, at most `most`, stand before it.
@@ -178,7 +196,7 @@ impl<'a> Reader<'a> {
                 // What stands before such a sentence is all of the exception: blank lines, a quoted frame.
                 return ahead;
             }
-            if line.trim_end().ends_with(HEADER) {
+            if line.trim_end().ends_with(HEADER) || line.trim_end() == CALL_STACK {
                 break;
             }
             may_have_ended |= parse_frame(line).is_some() || is_log_line(line);

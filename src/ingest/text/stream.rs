@@ -36,7 +36,7 @@ const LINES_BETWEEN: usize = 128;
 /// What must be in a line for it to be looked at closely: what a traceback begins with, or (in JSON, where
 /// a text stands on one line) what a text of several lines has.
 static HINT: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(&format!(r#"{}|\\n|"stack|"exc|"frames|trace"#, BEGINNING.as_str()))
+    Regex::new(&format!(r#"{}|\\n|"stack|"exc|"frames|[tT]race"#, BEGINNING.as_str()))
         .expect("a pattern that is written here")
 });
 
