@@ -1,7 +1,7 @@
 //! Every way in which bytes of others are read, and what is promised of it whatever the bytes: nothing panics, nothing
 //! grows beyond its limits, every error tells a place inside the body, and scrubbing changes no place.
 
-#![allow(unreachable_pub, reason = "a module of several programs")]
+#![allow(dead_code, unreachable_pub, reason = "a module of several programs")]
 
 use std::path::Path;
 use std::sync::LazyLock;

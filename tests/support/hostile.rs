@@ -1,6 +1,6 @@
 //! Bodies that are made to cost as much as they can, of any size: one thing over and over, or within itself.
 
-#![allow(unreachable_pub, reason = "a module of several programs")]
+#![allow(dead_code, unreachable_pub, reason = "a module of several programs")]
 
 /// Whose they are, what is in them, and how one of about so many bytes is made.
 pub type Body = (&'static str, String, Box<dyn Fn(usize) -> Vec<u8>>);
@@ -355,13 +355,13 @@ pub fn bodies() -> Vec<Body> {
     add(
         "flawless",
         "unknown fields",
-        Box::new(|size| [&CALL[..], &b"\x03\0\x63\0".repeat(size / 4), b"\0\0"].concat()),
+        Box::new(|size| [CALL, &b"\x03\0\x63\0".repeat(size / 4), b"\0\0"].concat()),
     );
-    add("flawless", "structs within", Box::new(|size| [&CALL[..], &b"\x0c\0\x63".repeat(size / 3)].concat()));
+    add("flawless", "structs within", Box::new(|size| [CALL, &b"\x0c\0\x63".repeat(size / 3)].concat()));
     add(
         "flawless",
         "lists within",
-        Box::new(|size| [&CALL[..], b"\x0f\0\x63", &b"\x0f\0\0\0\x01".repeat(size / 5)].concat()),
+        Box::new(|size| [CALL, b"\x0f\0\x63", &b"\x0f\0\0\0\x01".repeat(size / 5)].concat()),
     );
     add("key", "pairs", repeated("", "a&", ""));
     add("key", "words", repeated("Sentry ", "a=,", ""));

@@ -1,6 +1,6 @@
 //! Reports taken apart, to see where two of them differ.
 
-#![allow(unreachable_pub, reason = "a module of several programs")]
+#![allow(dead_code, unreachable_pub, reason = "a module of several programs")]
 
 use std::collections::BTreeMap;
 
