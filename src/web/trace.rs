@@ -130,10 +130,14 @@ pub(super) fn source(frame: &Frame, room: &mut usize) -> Vec<(u32, String, bool)
     if frame.before.is_empty() && frame.after.is_empty() {
         return Vec::new();
     }
-    let first = number.saturating_sub(u32::try_from(frame.before.len()).unwrap_or(0));
-    let before = (first..).zip(&frame.before).map(|(number, text)| (number, text, false));
+    // A client may say any number: nothing is counted past the last.
+    let apart = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let lines_before = frame.before.iter().enumerate();
+    let before =
+        lines_before.map(|(at, text)| (number.saturating_sub(apart(frame.before.len() - at)), text, false));
     let own = frame.text.iter().map(|text| (number, text, true));
-    let after = (number.saturating_add(1)..).zip(&frame.after).map(|(number, text)| (number, text, false));
+    let lines_after = frame.after.iter().enumerate();
+    let after = lines_after.map(|(at, text)| (number.saturating_add(apart(at + 1)), text, false));
     let mut lines = Vec::new();
     for (number, text, own) in before.chain(own).chain(after) {
         let text = plain::code(text, 500);
@@ -166,4 +170,29 @@ pub(super) fn library(frames: &[Shown]) -> String {
 fn at(path: &str, frame: &Frame) -> String {
     let path = if path.is_empty() { "?".to_owned() } else { plain::line(path, 400) };
     frame.line.map_or_else(|| path.clone(), |line| format!("{path}:{line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_any_number_has_its_surroundings() {
+        let numbers = |line: u32| {
+            let text = |text: &str| text.to_owned();
+            let frame = Frame {
+                line: std::num::NonZeroU32::new(line),
+                before: vec![text("a"), text("b")],
+                text: Some(text("c")),
+                after: vec![text("d"), text("e")],
+                ..Frame::default()
+            };
+            let shown = source(&frame, &mut 1_000);
+            assert_eq!(shown.iter().map(|(_, text, _)| text.as_str()).collect::<String>(), "abcde");
+            shown.into_iter().map(|(number, ..)| number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(7), [5, 6, 7, 8, 9]);
+        assert_eq!(numbers(1), [0, 0, 1, 2, 3]);
+        assert_eq!(numbers(u32::MAX), [u32::MAX - 2, u32::MAX - 1, u32::MAX, u32::MAX, u32::MAX]);
+    }
 }
