@@ -71,7 +71,7 @@ fn bodies() -> Vec<(&'static str, &'static str, Vec<u8>, Decode)> {
     let wide = wide_event(&event);
     let own = json::encode(&sentry::decode_envelope(&envelope).unwrap().reports[..1]);
     let own = own.strip_prefix(b"[").unwrap().strip_suffix(b"]").unwrap();
-    let many = [&own[..], b","].concat().repeat(BYTES / own.len());
+    let many = [own, b","].concat().repeat(BYTES / own.len());
     let text_of = |name: &str| {
         let one = fs::read(fixture(&format!("tracebacks/{name}.txt"))).unwrap();
         let one = [one, line(""), line("2026-11-20 12:00:00 INFO a line between")].concat();
