@@ -122,11 +122,6 @@ fn with_newlines(text: &str) -> String {
 /// The lines of a plain text, in order, but lines that belong together by their prefix stand together.
 pub(super) fn unprefixed(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
-    // Most texts have no prefixes: what tells them stands at the beginning of its line.
-    let begins_line = |at: usize| at == 0 || text.as_bytes()[at - 1] == b'\n';
-    if MARKER.find_iter(text).all(|marker| begins_line(marker.start())) {
-        return lines;
-    }
     let mut out: Vec<&str> = Vec::with_capacity(lines.len());
     let mut taken = vec![false; lines.len()];
     for at in 0..lines.len() {
