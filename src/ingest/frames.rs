@@ -24,6 +24,21 @@ const PANIC_STEPS: [&str; 6] = [
 /// Python's exceptions whose place is not in the stack.
 const SYNTAX_ERRORS: [&str; 3] = ["SyntaxError", "IndentationError", "TabError"];
 
+/// What the names of the JVM's source files end in.
+const JVM_ENDINGS: [&str; 5] = [".java", ".kt", ".scala", ".groovy", ".clj"];
+
+/// Where the source file `name` of a class of the JVM is: below the folders of its package. `None` if it is no such
+/// file, or comes with folders.
+pub(super) fn jvm_file(class: &str, name: &str) -> Option<String> {
+    if name.contains('/') || !JVM_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        return None;
+    }
+    Some(match class.rsplit_once('.') {
+        Some((package, _)) => format!("{}/{name}", package.replace('.', "/")),
+        None => name.to_owned(),
+    })
+}
+
 /// Cuts the machinery out of every stack of a report, and says so in its remarks.
 pub fn cut_machinery(report: &mut Report) {
     let mut cut = 0;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::bytes::base64;
 use super::error::{DecodeError, DecodeErrorKind};
+use super::frames;
 use super::inflate::inflate_zlib;
 use super::lenient::{self, Flag, List, Number, Pairs, Text, Tree, When, wire, without_newline};
 use super::limits::{MOST_EXCEPTIONS_HALF, MOST_FRAMES_HALF, MOST_REPORTS, Room};
@@ -383,6 +384,9 @@ impl WireFrame {
             (Some(filename), None) => filename,
             (None, None) => String::new(),
         };
+        // Java's clients name the class apart, and the file without its folders.
+        let class = self.module.0.as_deref().unwrap_or_default();
+        let file = frames::jvm_file(class, &file).unwrap_or(file);
         let function = self.function.filled().filter(|function| function != "?");
         if file.is_empty() && function.is_none() && self.module.0.is_none() {
             return None;
@@ -574,6 +578,18 @@ mod tests {
         check(r#"{"tags":{"git_commit":"adeb79c"}}"#, Some("adeb79c"));
         check(r#"{"contexts":{"os":{"version":"6.1\n"},"app":{"commit":"adeb79c"}}}"#, Some("adeb79c"));
         check(r#"{"contexts":{"app":{"commit":"1234567"},"os":"x"},"tags":"x"}"#, None);
+    }
+
+    #[test]
+    fn a_class_of_the_jvm_tells_the_folders_of_its_file() {
+        let file = |frame: &str| {
+            let event = format!(r#"{{"exception":{{"type":"E","stacktrace":{{"frames":[{frame}]}}}}}}"#);
+            decode_store(event.as_bytes(), 1_000).unwrap().unwrap().exceptions[0].frames[0].file.clone()
+        };
+        let java = r#"{"module":"com.ex.Cart$Line","filename":"Cart.java","function":"sum","lineno":4}"#;
+        assert_eq!(file(java), "com/ex/Cart.java");
+        assert_eq!(file(r#"{"module":"Cart","filename":"Cart.kt"}"#), "Cart.kt");
+        assert_eq!(file(r#"{"module":"shop.cart","filename":"shop/cart.py"}"#), "shop/cart.py");
     }
 
     #[test]

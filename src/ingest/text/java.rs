@@ -5,6 +5,7 @@
 //! consequence of the one that was thrown.
 
 use super::{Found, MOST_MESSAGE_LINES};
+use crate::ingest::frames;
 use crate::ingest::limits::Stack;
 use crate::report::{Exception, Frame};
 
@@ -153,17 +154,13 @@ fn frame_of(line: &str) -> Option<Frame> {
     }
     let function = method.rsplit('/').next().unwrap_or(method);
     let (class, _) = function.rsplit_once('.')?;
-    let package = class.rsplit_once('.').map_or("", |(package, _)| package);
     let (name, number) = source.split_once(':').unwrap_or((source, ""));
-    let is_file = [".java", ".kt", ".scala", ".groovy", ".clj"].iter().any(|ending| name.ends_with(ending));
-    if !is_file && !matches!(name, "Native Method" | "Unknown Source" | "<generated>" | "SourceFile") {
-        return None;
-    }
-    let folder = package.replace('.', "/");
-    let file = match (is_file, folder.is_empty()) {
-        (false, _) => String::new(),
-        (true, true) => name.to_owned(),
-        (true, false) => format!("{folder}/{name}"),
+    let file = match frames::jvm_file(class, name) {
+        Some(file) => file,
+        None if matches!(name, "Native Method" | "Unknown Source" | "<generated>" | "SourceFile") => {
+            String::new()
+        }
+        None => return None,
     };
     Some(Frame { file, line: number.parse().ok(), function: Some(function.to_owned()), ..Frame::default() })
 }
