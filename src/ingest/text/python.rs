@@ -22,6 +22,8 @@ const SEPARATORS: [&str; 2] = [
 ];
 /// Lines that one message may have: those of pydantic and SQLAlchemy are long.
 const MOST_MESSAGE_LINES: usize = 100;
+/// Lines behind its likely end that are looked at for a sentence which tells that it went on: a quoted frame or two.
+const MOST_LINES_BEHIND: usize = 16;
 /// Levels of exception groups that are followed. Python itself prints 10.
 const MOST_GROUP_LEVELS: usize = 20;
 /// Columns by which the margin of a group's members stands further in.
@@ -189,7 +191,7 @@ impl<'a> Reader<'a> {
     /// How many lines ahead still belong to the message: its further lines, and notes.
     fn message_lines(&self, margin: Option<usize>) -> usize {
         let mut end = 0;
-        let mut may_have_ended = false;
+        let mut behind = 0;
         for ahead in 0..MOST_MESSAGE_LINES {
             let Some(line) = self.peek(ahead, margin) else { break };
             if self.is_separator(ahead, margin) {
@@ -199,10 +201,17 @@ impl<'a> Reader<'a> {
             if line.trim_end().ends_with(HEADER) || line.trim_end() == CALL_STACK {
                 break;
             }
-            may_have_ended |= parse_frame(line).is_some() || is_log_line(line);
-            may_have_ended |= margin.is_none() && line.trim().is_empty();
-            if !may_have_ended {
+            let may_end = behind > 0
+                || margin.is_none() && line.trim().is_empty()
+                || parse_frame(line).is_some()
+                || is_log_line(line);
+            if !may_end {
                 end = ahead + 1;
+                continue;
+            }
+            behind += 1;
+            if behind > MOST_LINES_BEHIND {
+                break;
             }
         }
         end
