@@ -164,10 +164,11 @@ fn whoever_stops_at_any_question_goes_on_there() {
     let folder = tempfile::tempdir().unwrap();
     repository(&folder.path().join("shop"));
     let server = Server::start(&[]);
-    let answers = answers(folder.path(), &server);
+    let questions = answers(folder.path(), &server).len();
     std::thread::scope(|scope| {
-        for stop in 0..=answers.len() {
-            let (answers, folder) = (&answers, folder.path());
+        for stop in 0..=questions {
+            // A port of its own for each: whether it is free is found out by taking it for a moment.
+            let (answers, folder) = (answers(folder.path(), &server), folder.path());
             scope.spawn(move || {
                 let empty = folder.join(format!("stop-{stop}"));
                 fs::create_dir(&empty).unwrap();
