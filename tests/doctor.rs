@@ -107,8 +107,10 @@ fn beside_a_daemon_and_without_one() {
         Some(set_up.told()).filter(|(_, told)| told.is_empty())
     });
     assert!(code < 2, "{told:?}");
-    let done = run(set_up.doctor().env("COLUMNS", "40"));
-    let text = String::from_utf8(done.stdout).unwrap();
+    let text = daemon::eventually("the mail is out", || {
+        let done = run(set_up.doctor().env("COLUMNS", "40"));
+        Some(String::from_utf8(done.stdout).unwrap()).filter(|text| text.contains("No mail waits."))
+    });
     for expected in [
         "✓ config        ",
         "✓ database      Whole, of this version",
